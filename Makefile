@@ -1,0 +1,47 @@
+# `make run` shows what Ramify does, `make test` tests it; both set up .venv first, once.
+PYTHON ?= python3
+WORKERS ?= 2
+
+BIN := .venv/bin
+READY := .venv/.ready
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+.PHONY: run test test-slow check bench docs embedded-model setup clean
+
+run: $(READY)  ## complete two prompts by every strategy, with every token's probability
+	@$(BIN)/ramify demo
+
+test: $(READY)  ## all tests but the slow ones
+	$(PYTEST) -m "not slow" -n $(WORKERS)
+
+test-slow: $(READY)  ## the tests that take minutes
+	$(PYTEST) -m slow
+
+check: $(READY)  ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict
+	$(PYTEST) -q tests/test_layers.py tests/test_house.py
+
+bench: $(READY)  ## us and transformers side by side
+	$(BIN)/python -m benchmarks
+
+docs: $(READY)  ## docs/cli.md from the commands themselves
+	$(BIN)/python -m ramify.cli.reference docs/cli.md
+
+embedded-model: $(READY)  ## train the embedded model `tiny` again; hours
+	$(BIN)/python -m recipes.tiny.build
+
+setup: $(READY)  ## make .venv
+
+# torch first: it is by far the largest, and its own dependencies are left to it.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Ramify needs Python 3.11 or newer; make PYTHON=… names one"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(READY)
+
+clean:  ## what tests and tools left; .venv stays
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .cache/models_made_here
+	find src tests recipes -name __pycache__ -type d -prune -exec rm -rf {} +

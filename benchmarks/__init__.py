@@ -1,0 +1,1 @@
+"""Ramify beside its peers, in one run: `make bench`."""

@@ -1,0 +1,86 @@
+"""Make the embedded model again, from the data to the card.
+
+    python -m recipes.tiny.build                          everything, about 85 minutes on two cores
+    python -m recipes.tiny.build --from sft               go on from what .cache/tiny holds
+
+Each step is a command of `ramify train`, printed before it runs. A killed training step goes on from its checkpoint.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+from ramify.cli.train import app
+from recipes.tiny.material import write_material
+
+__all__ = ["PACKAGE_FOLDER", "STEPS", "commands", "install"]
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE_FOLDER = ROOT / "src" / "ramify" / "models" / "embedded" / "tiny"
+STEPS = ("material", "tokenizer", "pretrain", "sft", "install", "evaluate")
+FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+SIZE_LIMIT_BYTES = 16_000_000
+
+
+def commands(cache: Path, *, pretrain_seconds: float, sft_seconds: float) -> dict[str, list[str]]:
+    """The arguments of `ramify train` for each step that is one."""
+    material = cache / "material"
+    speed = ["--bf16", "--compile"]
+    return {
+        "tokenizer": ["tokenizer", "--rows", f"{material / 'text.jsonl'}", "--out", f"{cache / 'tokenizer'}"],
+        "pretrain": [
+            "pretrain", "--rows", f"{material / 'text.jsonl'}", "--tokenizer", f"{cache / 'tokenizer'}",
+            "--out", f"{cache / 'pretrained'}", "--validation", f"{material / 'held_out_stories.jsonl'}",
+            "--max-seconds", f"{pretrain_seconds:g}", "--schedule", "constant", "--max-length", "512", *speed,
+        ],
+        "sft": [
+            "sft", "--rows", f"{material / 'pairs.jsonl'}", "--model", f"{cache / 'pretrained'}", "--out", f"{cache / 'tuned'}",
+            "--validation", f"{material / 'held_out_stories.jsonl'}", "--validation", f"{material / 'held_out_pairs.jsonl'}",
+            "--max-seconds", f"{sft_seconds:g}", "--learning-rate", "3e-3", "--matrix-learning-rate", "6e-3", *speed,
+        ],
+    }  # fmt: skip
+
+
+def install(trained: Path, folder: Path = PACKAGE_FOLDER) -> int:
+    """Copy a trained folder into the package, all or nothing; returns its bytes."""
+    size = sum((trained / name).stat().st_size for name in FILES)
+    if size > SIZE_LIMIT_BYTES:
+        raise SystemExit(f"{trained} has {size} bytes; the package holds {SIZE_LIMIT_BYTES} at most")
+    fresh = folder.with_name(folder.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    for name in FILES:
+        shutil.copyfile(trained / name, fresh / name)
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh.rename(folder)
+    return size
+
+
+def main() -> None:
+    """Run the steps in order."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stories", type=Path, default=ROOT.parent / "shared" / "data" / "stories" / "tinystories")
+    parser.add_argument("--cache", type=Path, default=ROOT / ".cache" / "tiny")
+    parser.add_argument("--from", dest="first", choices=STEPS, default="material")
+    parser.add_argument("--pretrain-seconds", type=float, default=2200)
+    parser.add_argument("--sft-seconds", type=float, default=2500)
+    given = parser.parse_args()
+    steps = commands(given.cache, pretrain_seconds=given.pretrain_seconds, sft_seconds=given.sft_seconds)
+    for step in STEPS[STEPS.index(given.first) :]:
+        if step == "material":
+            if not given.stories.is_dir():
+                raise SystemExit(f"{given.stories} is not a folder; give the folder of tinystories.jsonl with --stories")
+            print(write_material(given.stories, given.cache / "material"))
+        elif step == "install":
+            print(f"{install(given.cache / 'tuned')} bytes in {PACKAGE_FOLDER}")
+        elif step == "evaluate":
+            from recipes.tiny.evaluate import evaluate_package
+
+            evaluate_package(given.cache)
+        else:
+            print("ramify train", *steps[step], flush=True)
+            app(steps[step], standalone_mode=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""`ramify`: one command a module, imported when it is called.
+
+Exit codes: 0 done; 1 it failed while running; 2 the command line or the input cannot be used; 130 interrupted.
+"""
+
+import sys
+import traceback
+from importlib import import_module
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from ramify.errors import InputError, RamifyError
+
+__all__ = ["COMMANDS", "app", "command", "main"]
+
+COMMANDS = {
+    "complete": "Complete a prompt: text, a file, standard input, or chat messages.",
+    "chat": "Talk with a model; the whole conversation is its prompt.",
+    "models": "Names of models: list, show, add, remove, probe, convert.",
+    "train": "Train a tokenizer, a model from scratch, or a model on prompt → completion pairs.",
+    "demo": "Two prompts, every decoding strategy, every token's probability.",
+}
+"""What `ramify --help` says of each command, without importing it."""
+
+FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
+
+CODES = "Exit codes: 0 done, 1 failed while running, 2 the command line or the input cannot be used, 130 interrupted."
+
+
+def command(name: str) -> Any:
+    """Import a command's module and return it as the parser wants it."""
+    return typer.main.get_command(import_module(f"ramify.cli.{name}").app)
+
+
+class Commands(TyperGroup):
+    """The commands by name and one line each; and the one place where errors become messages and exit codes."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, help in COMMANDS.items():
+            self.add_command(TyperCommand(name=name, help=help))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, known, rest = super().resolve_command(ctx, args)
+        return name, known if name is None else command(name), rest
+
+    def invoke(self, ctx: Any) -> Any:
+        debug = bool(ctx.params.get("debug"))
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+        except InputError as error:
+            _stop(str(error), UNUSABLE, debug)
+        except RamifyError as error:
+            _stop(str(error), FAILED, debug)
+        except (BrokenPipeError, typer.Exit, typer.Abort, typer.TyperException):
+            raise
+        except OSError as error:
+            _stop(str(error), FAILED, debug)
+        except Exception as error:  # A defect of ours, or of a library under us.
+            _stop(f"{type(error).__name__}: {error} (`ramify --debug …` shows where)", FAILED, debug)
+
+
+def _stop(message: str, code: int, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exc()
+    typer.echo(f"ramify: {message}", err=True)
+    raise typer.Exit(code)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from ramify import __version__
+
+        typer.echo(f"ramify {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+)
+
+
+@app.callback(epilog=CODES)
+def ramify(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+) -> None:
+    """Grow, compare, choose and train completions: the texts a language model writes after a prompt."""
+
+
+def main() -> None:
+    """The entry point of the `ramify` command."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot write a character shows a substitute; it does not end the program.
+        if hasattr(stream, "reconfigure") and (stream.encoding or "").lower().replace("-", "") != "utf8":
+            stream.reconfigure(errors="replace")
+    app(prog_name="ramify")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""`ramify models`: names of models and what stands behind them."""
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ramify.cli import options, render
+
+if TYPE_CHECKING:
+    from ramify.engine.model import Model
+    from ramify.models.registry import Entry
+
+__all__ = ["app", "examine"]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Names of models: list, show, add, remove, probe, convert.",
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A name of `ramify models list`, a folder, or hf:org/name.")]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+PROBE_PROMPT = "Once upon a time"
+CHECKED_TOKENS, TIMED_TOKENS = 16, 64
+
+
+def _echo(text: str) -> None:
+    typer.echo(render.shown(text))
+
+
+@app.command("list")
+def list_models(as_json: AsJson = False) -> None:
+    """The names known here: built-in ones first, then yours."""
+    from ramify.models.registry import Registry
+
+    entries = Registry().list()
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(entry) for entry in entries], ensure_ascii=False, indent=1))
+        return
+    widest = max(len(entry.name) for entry in entries)
+    for entry in entries:
+        _echo(f"{entry.name:<{widest}}  {entry.note or entry.target}" + (f"  + {entry.adapter}" if entry.adapter else ""))
+
+
+@app.command()
+def show(
+    name: Name,
+    as_json: AsJson = False,
+    allow_pickle: options.AllowPickle = False,
+    trust_remote_code: options.TrustRemoteCode = False,
+) -> None:
+    """What stands behind a name: its files, fingerprint and settings. Nothing is loaded; a hub model is not downloaded."""
+    from ramify.models.registry import Registry
+
+    entry = Registry().show(name)
+    found = dataclasses.asdict(entry)
+    if not entry.target.startswith("hf:") and Path(entry.target).expanduser().exists():
+        found |= _folder(entry, allow_pickle, trust_remote_code)
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False, indent=1))
+    else:
+        _print(found)
+
+
+def _folder(entry: "Entry", allow_pickle: bool, trust_remote_code: bool) -> dict[str, Any]:
+    from ramify.models.registry import Registry, fingerprint
+
+    folder = Registry().resolve(entry.name, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
+    hashes = fingerprint(folder)
+    return {
+        "folder": str(folder.path),
+        "architecture": ", ".join(folder.config.get("architectures") or [str(folder.config.get("model_type"))]),
+        "weights": [file.name for file in folder.weights],
+        "size_bytes": sum(file.stat().st_size for file in folder.weights),
+        "pickled": folder.pickled,
+        "eos_token_ids": list(folder.eos_token_ids),
+        "left_over": dict(folder.left_over),
+        "fingerprint": hashes.id,
+        "hashes": dataclasses.asdict(hashes),
+    }
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="One word: letters, digits and . _ @ + -")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="A folder in Hugging Face format, or hf:org/name.")],
+    adapter: options.Adapter = None,
+    revision: options.Revision = None,
+    note: Annotated[str, typer.Option(metavar="TEXT", help="A line for `ramify models list`.")] = "",
+    replace: Annotated[bool, typer.Option("--replace", help="Even if the name is taken.")] = False,
+) -> None:
+    """Give a folder or a hub model a name."""
+    from ramify.models.registry import Registry
+
+    entry = Registry().add(name, target, adapter=adapter, revision=revision, note=note, replace=replace)
+    _echo(f"{entry.name} is {entry.target}" + (f" with {entry.adapter}" if entry.adapter else ""))
+
+
+@app.command()
+def remove(name: Annotated[str, typer.Argument(metavar="NAME", help="A name that was added.")]) -> None:
+    """Forget a name. The model's files stay where they are."""
+    from ramify.models.registry import Registry
+
+    entry = Registry().remove(name)
+    _echo(f"{entry.name} is forgotten; {entry.target} stays")
+
+
+@app.command()
+def convert(
+    model_bin: Annotated[Path, typer.Argument(metavar="MODEL.BIN", help="A llama2.c checkpoint.")],
+    tokenizer_bin: Annotated[Path, typer.Argument(metavar="TOKENIZER.BIN", help="Its llama2.c tokenizer.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the Hugging Face folder is made.")],
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Add it under this name, too.")] = None,
+) -> None:
+    """Turn a llama2.c checkpoint into a folder in Hugging Face format."""
+    from ramify.models.convert_llama2c import convert as converted
+    from ramify.models.registry import Registry
+
+    made = converted(model_bin, tokenizer_bin, folder)
+    _echo(f"made {made}")
+    if name is not None:
+        Registry().add(name, made)
+        _echo(f"{name} is {made}")
+
+
+@app.command()
+def probe(
+    name: Name = "tiny",
+    as_json: AsJson = False,
+    precision: options.Precision = None,
+    device: options.Device = None,
+    adapter: options.Adapter = None,
+    revision: options.Revision = None,
+    allow_pickle: options.AllowPickle = False,
+    trust_remote_code: options.TrustRemoteCode = False,
+) -> None:
+    """Load a model and try it: what it is, how fast it is, and whether its cache changes nothing."""
+    began = time.perf_counter()
+    with options.open_model(
+        name,
+        precision=precision,
+        device=device,
+        adapter=adapter,
+        revision=revision,
+        allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
+    ) as model:
+        found = examine(model) | {"load_time_s": round(time.perf_counter() - began, 2)}
+    found["load_time_s"] = round(found["load_time_s"] - found.pop("trial_time_s"), 2)
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False, indent=1))
+    else:
+        _print(found)
+    if not found["cached_equals_uncached"]:
+        render.note("cached and uncached decoding differ: do not trust this model's completions here")
+        raise typer.Exit(1)
+
+
+def examine(model: "Model") -> dict[str, Any]:
+    """What `ramify models probe` says of a loaded model.
+
+    cached_equals_uncached: a short greedy run with and without the cache chose the same tokens, or first differed where the two
+    likeliest tokens were nearer to each other than the two runs' measures (a near-tie, as rounding makes them).
+    """
+    began = time.perf_counter()
+    info = model.info
+    tokens = min(CHECKED_TOKENS, info.context_window // 4)
+    settings: dict[str, Any] = {"do_sample": False, "max_new_tokens": tokens, "ignore_eos": True}
+    cached = model.complete(PROBE_PROMPT, logprobs=1, **settings)
+    again = model.complete(PROBE_PROMPT, logprobs=1, use_cache=False, **settings)
+    # bfloat16 keeps 8 bits of a logit of 10 or more; float32 has digits to spare.
+    same, apart = _compare(cached, again, tolerance=1e-2 if info.dtype == "float32" else 0.5)
+    timed = min(TIMED_TOKENS, info.context_window // 2)
+    start = time.perf_counter()
+    model.complete(PROBE_PROMPT, logprobs=None, do_sample=False, max_new_tokens=timed, ignore_eos=True)
+    speed = timed / (time.perf_counter() - start)
+    return {
+        "name": info.name,
+        "fingerprint": info.fingerprint,
+        "architecture": info.architecture,
+        "dtype": info.dtype,
+        "device": info.device,
+        "context_window": info.context_window,
+        "vocab_size": info.vocab_size,
+        "tokenizer_size": info.tokenizer_size,
+        "eos_token_ids": list(info.eos_token_ids),
+        "bos_token_id": info.bos_token_id,
+        "pad_token_id": info.pad_token_id,
+        "shares_trunks": info.shares_trunks,
+        "chat_template": model.chat is not None,
+        "left_over": dict(info.left_over),
+        "cached_equals_uncached": same,
+        "largest_difference": apart,
+        "tokens_per_s": round(speed, 1),
+        "trial_time_s": time.perf_counter() - began,
+    }
+
+
+def _compare(one: Any, other: Any, *, tolerance: float) -> tuple[bool, float]:
+    """Whether two greedy runs agree, and the largest difference of their chosen tokens' logprobs up to where they part."""
+    apart = 0.0
+    for mine, its in zip(one.logprobs, other.logprobs, strict=True):
+        if mine.token_id != its.token_id:
+            return abs(mine.logprob - its.logprob) <= max(apart, 1e-4), apart
+        apart = max(apart, abs(mine.logprob - its.logprob))
+    return apart <= tolerance, apart
+
+
+def _print(found: dict[str, Any], indent: str = "") -> None:
+    widest = max(len(name) for name in found)
+    for name, value in found.items():
+        if value is None or value in ("", [], {}):
+            continue
+        if isinstance(value, dict):
+            _echo(f"{indent}{name}")
+            _print(value, indent + "  ")
+        else:
+            text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+            listed = (
+                ", ".join(map(str, text)) if isinstance(text, list) else f"{text:.3g}" if name == "largest_difference" else text
+            )
+            _echo(f"{indent}{name:<{widest}}  {listed}")

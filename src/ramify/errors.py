@@ -1,0 +1,80 @@
+"""Everything Ramify raises on purpose.
+
+RamifyError
+├── InputError (also ValueError)      what was given cannot be used; the message says what is allowed and what to do
+│   ├── ConfigError                   a generation setting: unknown, out of range, or contradicted by another
+│   ├── ConstraintError               a schema, grammar, regular expression or word list that cannot be enforced
+│   ├── PromptTooLongError            more tokens than the model's context window
+│   ├── ModelNotFoundError            no model of that name or folder
+│   ├── UnsafeModelError              pickled weights or remote code, and nobody asked for them
+│   └── UnsupportedError              this model or backend cannot do what was asked
+├── EngineError                       the engine failed; every request that it held is told
+└── CancelledError                    the request was cancelled before it finished
+"""
+
+from collections.abc import Sequence
+
+__all__ = [
+    "CancelledError",
+    "ConfigError",
+    "ConstraintError",
+    "EngineError",
+    "InputError",
+    "ModelNotFoundError",
+    "PromptTooLongError",
+    "RamifyError",
+    "UnsafeModelError",
+    "UnsupportedError",
+]
+
+
+class RamifyError(Exception):
+    """The root of the tree."""
+
+
+class InputError(RamifyError, ValueError):
+    """What was given cannot be used."""
+
+
+class ConfigError(InputError):
+    """A generation setting that cannot be honoured. `fields` names the settings involved."""
+
+    def __init__(self, message: str, fields: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.fields = tuple(fields)
+
+
+class ConstraintError(InputError):
+    """A constraint that cannot be enforced."""
+
+
+class PromptTooLongError(InputError):
+    """A prompt that leaves no room for a single new token."""
+
+    def __init__(self, tokens: int, context_window: int) -> None:
+        super().__init__(
+            f"the prompt has {tokens} tokens; the model's context window holds {context_window}, "
+            "one of which must stay free for the completion. Shorten the prompt or choose a model with a longer window."
+        )
+        self.tokens = tokens
+        self.context_window = context_window
+
+
+class ModelNotFoundError(InputError):
+    """No model of that name or folder."""
+
+
+class UnsafeModelError(InputError):
+    """Pickled weights or remote code, and nobody asked for them."""
+
+
+class UnsupportedError(InputError):
+    """This model or backend cannot do what was asked."""
+
+
+class EngineError(RamifyError):
+    """The engine failed; every request that it held is told."""
+
+
+class CancelledError(RamifyError):
+    """The request was cancelled before it finished."""

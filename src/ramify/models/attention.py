@@ -1,0 +1,234 @@
+"""Attention over a tree of keys and values, for models of the transformers library.
+
+The rows of a batch arrive packed in one (1, H, T, D) sequence. Each row attends its own path of segments; a segment shared
+by several rows is read once, with all their queries folded into one call, and the parts are merged by their log-sum-exp.
+Source of the merge: Juravsky et al. 2024, "Hydragen"; Dao et al. 2022, "FlashAttention" (the log-sum-exp of a block).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ramify.models.kv_cache import KVBranch, KVCache, Segment
+
+__all__ = ["NAME", "BatchPlan", "register", "windows_seen"]
+
+NAME = "ramify_tree"
+
+windows_seen: set[int] = set()
+"""The sliding windows that models handed over, for the trial at load."""
+
+
+@dataclass(slots=True)
+class _Row:
+    """One row's new tokens: [start, start + count) of the packed sequence, after `past` tokens of its branch."""
+
+    branch: KVBranch
+    start: int
+    count: int
+    past: int
+    path: list[tuple[Segment, int]] = field(default_factory=list)
+    """What the new tokens see in full: the path without the tokens of this forward."""
+
+
+class BatchPlan:
+    """Which packed tokens belong to which branch; made once per forward, read by every layer."""
+
+    def __init__(self, cache: KVCache, branches: list[KVBranch], counts: list[int]) -> None:
+        self.cache = cache
+        self.rows: list[_Row] = []
+        start = 0
+        for branch, count in zip(branches, counts, strict=True):
+            past = branch.length
+            cache.make_room(branch, count)
+            row = _Row(branch, start, count, past)
+            *before, (segment, used) = branch.path
+            row.path = [*before, (segment, used - count)] if used > count else before
+            self.rows.append(row)
+            start += count
+        self.total = start
+        self.steps = [row for row in self.rows if row.count == 1]
+        self.prompts = [row for row in self.rows if row.count > 1]
+        self.only_steps = len(self.steps) == len(self.rows)
+        self.step_index = torch.tensor([row.start for row in self.steps], dtype=torch.long)
+        # Decoding rows see their whole path, the token just written included.
+        groups: dict[tuple[int, int], tuple[Segment, int, list[int]]] = {}
+        depth = 0
+        self.slots: list[tuple[int, Segment, int, list[int]]] = []
+        for i, row in enumerate(self.steps):
+            depth = max(depth, len(row.branch.path))
+            for segment, used in row.branch.path:
+                groups.setdefault((id(segment), used), (segment, used, []))[2].append(i)
+        self.depth = depth
+        taken = [0] * len(self.steps)
+        for segment, used, members in groups.values():
+            slot = max(taken[i] for i in members)
+            for i in members:
+                taken[i] = slot + 1
+            self.slots.append((slot, segment, used, members))
+            self.depth = max(self.depth, slot + 1)
+
+    def position_ids(self) -> Tensor:
+        """(1, T): each token's position in its own branch."""
+        return torch.cat([torch.arange(r.past, r.past + r.count) for r in self.rows]).unsqueeze(0)
+
+
+def register() -> None:
+    """Make the attention known to transformers under `NAME`, with masks left to it. Doing it twice is harmless."""
+    from transformers import AttentionInterface
+    from transformers.masking_utils import AttentionMaskInterface
+
+    AttentionInterface.register(NAME, tree_attention)
+    AttentionMaskInterface.register(NAME, _no_mask)  # type: ignore[arg-type]
+
+
+def _no_mask(*_: Any, **__: Any) -> None:
+    return None
+
+
+def tree_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    ramify_plan: BatchPlan,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """query: (1, H, T, D); key, value: (1, H_kv, T, D). Returns ((1, T, H, D_v), None), as transformers wants it."""
+    plan = ramify_plan
+    if sliding_window is not None:
+        windows_seen.add(sliding_window)
+    layer: int = module.layer_idx  # type: ignore[assignment]
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    keys, values = key[0], value[0]
+    for row in plan.rows:
+        end = row.start + row.count
+        plan.cache.write(row.branch, layer, keys[:, row.start : end], values[:, row.start : end])
+    plain = softcap is None and s_aux is None and key.shape[-1] == value.shape[-1] and query.device.type == "cpu"
+
+    def fits(row: _Row) -> bool:
+        return plain and (sliding_window is None or row.past + row.count <= sliding_window)
+
+    if plan.steps and all(map(fits, plan.steps)):
+        stepped = _decode(plan, layer, query[0], scale)
+        if plan.only_steps:
+            return stepped.unsqueeze(0), None
+    else:
+        stepped = None
+    out = torch.empty((plan.total, query.shape[1], value.shape[-1]), dtype=query.dtype, device=query.device)
+    if stepped is not None:
+        out[plan.step_index] = stepped
+    for row in plan.prompts if stepped is not None else plan.rows:
+        end = row.start + row.count
+        q = query[0, :, row.start : end]
+        if fits(row):
+            out[row.start : end] = _prefill(row, layer, q, keys[:, row.start : end], values[:, row.start : end], scale)
+        else:
+            out[row.start : end] = _dense(row, layer, q, scale, sliding_window, softcap, s_aux)
+    return out.unsqueeze(0), None
+
+
+def _flash(query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool) -> tuple[Tensor, Tensor]:
+    """The processor's fused attention, which also returns the log-sum-exp. (1, H, Tq, D) -> (1, H, Tq, D), (1, H, Tq) float32."""
+    out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key, value, 0.0, causal, scale=scale)
+    return out, lse
+
+
+def _decode(plan: BatchPlan, layer: int, query: Tensor, scale: float) -> Tensor:
+    """Rows of one new token. query: (H, T, D), of which the plan's steps are computed. Returns (B, H, D)."""
+    steps = query.transpose(0, 1) if plan.only_steps else query[:, plan.step_index].transpose(0, 1)  # (B, H, D)
+    rows, heads, width = steps.shape
+    kv_heads = plan.slots[0][1].keys[layer].shape[0]  # type: ignore[union-attr]
+    group = heads // kv_heads
+    folded = steps.reshape(rows, kv_heads, group, width)
+    if plan.depth == 1 and len(plan.slots) == rows:
+        out = torch.empty_like(folded)
+        for _, segment, used, (i,) in plan.slots:
+            out[i] = _attend(segment, used, layer, folded[i].unsqueeze(0), scale)[0][0]
+        return out.reshape(rows, heads, width)
+    parts = torch.zeros((plan.depth, rows, kv_heads, group, width), dtype=torch.float32)
+    weights = torch.full((plan.depth, rows, kv_heads, group), -torch.inf)
+    for slot, segment, used, members in plan.slots:
+        if len(members) == 1:
+            i = members[0]
+            attended, lse = _attend(segment, used, layer, folded[i].unsqueeze(0), scale)
+            parts[slot, i], weights[slot, i] = attended[0], lse[0]
+        else:
+            index = torch.tensor(members)
+            queries = folded[index].transpose(0, 1).reshape(1, kv_heads, len(members) * group, width)
+            attended, lse = _attend(segment, used, layer, queries, scale)
+            parts[slot, index] = attended[0].view(kv_heads, len(members), group, width).transpose(0, 1).float()
+            weights[slot, index] = lse[0].view(kv_heads, len(members), group).transpose(0, 1)
+    shares = torch.softmax(weights, dim=0).unsqueeze(-1)
+    return (shares * parts).sum(0).to(query.dtype).reshape(rows, heads, width)
+
+
+def _attend(segment: Segment, used: int, layer: int, query: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    keys, values = segment.keys[layer], segment.values[layer]
+    assert keys is not None, "a layer was read before it was written"
+    assert values is not None
+    return _flash(query, keys[:, :used].unsqueeze(0), values[:, :used].unsqueeze(0), scale, False)
+
+
+def _prefill(row: _Row, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    """A row of several new tokens. query: (H, n, D); key, value: (H_kv, n, D), the new ones. Returns (n, H, D)."""
+    heads, count, width = query.shape
+    kv_heads = key.shape[0]
+    group = heads // kv_heads
+    wide_key = key.repeat_interleave(group, dim=0) if group > 1 else key
+    wide_value = value.repeat_interleave(group, dim=0) if group > 1 else value
+    own, own_lse = _flash(query.unsqueeze(0), wide_key.unsqueeze(0), wide_value.unsqueeze(0), scale, True)
+    if not row.path:
+        return own[0].transpose(0, 1)
+    parts, weights = [own[0].float()], [own_lse[0].reshape(heads, count)]
+    folded = query.reshape(1, kv_heads, group * count, width)
+    for segment, used in row.path:
+        attended, lse = _attend(segment, used, layer, folded, scale)
+        parts.append(attended.reshape(heads, count, width).float())
+        weights.append(lse.reshape(heads, count))
+    shares = torch.softmax(torch.stack(weights), dim=0).unsqueeze(-1)  # (S, H, n, 1)
+    return (shares * torch.stack(parts)).sum(0).to(query.dtype).transpose(0, 1)
+
+
+def _dense(
+    row: _Row,
+    layer: int,
+    query: Tensor,
+    scale: float,
+    window: int | None,
+    softcap: float | None,
+    sinks: Tensor | None,
+) -> Tensor:
+    """The general case, written out: windows, capped logits, attention sinks, any device. query: (H, n, D) -> (n, H, D_v)."""
+    keys = torch.cat([s.keys[layer][:, :used] for s, used in row.branch.path], dim=1)  # type: ignore[index]
+    values = torch.cat([s.values[layer][:, :used] for s, used in row.branch.path], dim=1)  # type: ignore[index]
+    heads, count, width = query.shape
+    group = heads // keys.shape[0]
+    if window is not None and keys.shape[1] > window + count:
+        keys, values = keys[:, -(window + count) :], values[:, -(window + count) :]
+    total = keys.shape[1]
+    folded = query.reshape(keys.shape[0], group * count, width)
+    logits = (folded.float() @ keys.float().transpose(1, 2) * scale).view(keys.shape[0], group, count, total)
+    if softcap is not None:
+        logits = softcap * torch.tanh(logits / softcap)
+    at = torch.arange(total - count, total, device=query.device).unsqueeze(1)
+    seen = torch.arange(total, device=query.device).unsqueeze(0)
+    keep = seen <= at
+    if window is not None:
+        keep &= seen > at - window
+    logits = logits.masked_fill(~keep, -torch.inf)
+    if sinks is not None:  # a learnt logit per head that takes probability and gives nothing
+        sink = sinks.float().view(keys.shape[0], group, 1, 1).expand(-1, -1, count, 1)
+        probabilities = torch.softmax(torch.cat([logits, sink], dim=-1), dim=-1)[..., :-1]
+    else:
+        probabilities = torch.softmax(logits, dim=-1)
+    out = probabilities.view(keys.shape[0], group * count, total) @ values.float()
+    return out.view(heads, count, values.shape[-1]).to(query.dtype).transpose(0, 1)

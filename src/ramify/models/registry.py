@@ -1,0 +1,332 @@
+"""Names of models, and what exactly stands behind a name.
+
+Built-in names need no entry: `tiny` (shipped in the package), `hf:org/name`, and paths of folders. Other names are
+entries of `models.json` in the data folder; it is written whole and renamed into place, under a lock, so that no reader
+sees half of it.
+"""
+
+import contextlib
+import difflib
+import hashlib
+import importlib.resources
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ramify.errors import InputError, ModelNotFoundError, UnsupportedError
+from ramify.models import loading
+from ramify.models.loading import ModelFolder
+from ramify.settings import Settings
+
+__all__ = ["BUILT_IN", "Entry", "Fingerprint", "Registry", "fingerprint"]
+
+BUILT_IN = {"tiny": "the embedded model: short stories and small structured requests, shipped in the package"}
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*")
+LATER = ("gguf:", "openai:", "anthropic:", "ollama:")
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A name of the registry."""
+
+    name: str
+    target: str
+    """A folder, `hf:org/name`, or another built-in name."""
+    adapter: str | None = None
+    revision: str | None = None
+    note: str = ""
+    added_at: str | None = None
+    """ISO 8601, UTC; None for what is built in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint:
+    """SHA-256 of everything that decides what a model says, each part as hexadecimal; None for a part that it lacks."""
+
+    weights: str
+    config: str
+    tokenizer: str
+    template: str | None = None
+    adapter: str | None = None
+    generation_config: str | None = None
+
+    @property
+    def id(self) -> str:
+        """All parts in one: 16 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Registry:
+    """The names known here."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._home = (settings or Settings.load()).home
+
+    @property
+    def file(self) -> Path:
+        """Where the entries are kept."""
+        return self._home / "models.json"
+
+    def list(self) -> tuple[Entry, ...]:
+        """Built-in names first, then the added ones by name."""
+        built_in = [Entry(name=name, target=str(_embedded(name)), note=note) for name, note in BUILT_IN.items()]
+        return (*built_in, *sorted(self._read().values(), key=lambda entry: entry.name))
+
+    def show(self, name: str) -> Entry:
+        """What a name stands for. Paths and hub names stand for themselves.
+
+        Raises ModelNotFoundError, with the names that look alike, for anything else.
+        """
+        known = {entry.name: entry for entry in self.list()}
+        if name in known:
+            return known[name]
+        if name.startswith(LATER):
+            raise UnsupportedError(
+                f"{name!r}: this version runs local models in Hugging Face format; "
+                "give a folder, a registered name, or a hub name such as hf:org/name"
+            )
+        if name.startswith("hf:") or "/" in name or os.sep in name or Path(name).expanduser().exists():
+            return Entry(name=name, target=name)
+        alike = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(map(repr, alike))}? " if alike else ""
+        raise ModelNotFoundError(
+            f"no model is named {name!r}; {hint}Known are {', '.join(known)}. "
+            "Give one of them, a folder in Hugging Face format, or a hub name such as hf:org/name; `ramify models add` "
+            "makes a name"
+        )
+
+    def resolve(
+        self,
+        name: str | Path,
+        *,
+        adapter: str | Path | None = None,
+        revision: str | None = None,
+        allow_pickle: bool = False,
+        trust_remote_code: bool = False,
+    ) -> ModelFolder:
+        """The folder behind a name, checked (`loading.resolve`). What is given here goes before what the entry says."""
+        entry = self.show(str(name))
+        if entry.name in BUILT_IN and not Path(entry.target).is_dir():
+            raise ModelNotFoundError(
+                f"the embedded model {entry.name!r} is not in this installation; run `make embedded-model`, or reinstall"
+            )
+        folder = loading.resolve(
+            entry.target,
+            adapter=adapter or entry.adapter,
+            revision=revision or entry.revision,
+            allow_pickle=allow_pickle,
+            trust_remote_code=trust_remote_code,
+        )
+        return _renamed(folder, str(name))
+
+    def add(
+        self,
+        name: str,
+        target: str | Path,
+        *,
+        adapter: str | Path | None = None,
+        revision: str | None = None,
+        note: str = "",
+        replace: bool = False,
+    ) -> Entry:
+        """Give a folder or hub model a name. Folders are kept as absolute paths, and must exist.
+
+        Raises InputError for a name that is not one word or is taken (unless replace=True; built-in names never are).
+        """
+        if not NAME.fullmatch(name):
+            raise InputError(
+                f"{name!r} cannot be a model's name; use letters, digits and . _ @ + -, beginning with a letter or digit"
+            )
+        if name in BUILT_IN:
+            raise InputError(f"{name!r} is built in; choose another name")
+        entry = Entry(
+            name=name,
+            target=self._absolute(target),
+            adapter=None if adapter is None else self._absolute(adapter),
+            revision=revision,
+            note=note,
+            added_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        with self._changing() as entries:
+            if name in entries and not replace:
+                raise InputError(
+                    f"{name!r} is taken by {entries[name].target!r}; remove it first, choose another name, or ask to replace it"
+                )
+            entries[name] = entry
+        return entry
+
+    def remove(self, name: str) -> Entry:
+        """Forget a name; the model's files stay.
+
+        Raises InputError for a built-in name, ModelNotFoundError for an unknown one.
+        """
+        if name in BUILT_IN:
+            raise InputError(f"{name!r} is built in and cannot be removed")
+        with self._changing() as entries:
+            if name not in entries:
+                alike = difflib.get_close_matches(name, entries, n=3, cutoff=0.5)
+                hint = f"did you mean {' or '.join(map(repr, alike))}?" if alike else f"names are {', '.join(entries) or 'none'}"
+                raise ModelNotFoundError(f"no model is named {name!r}; {hint}")
+            return entries.pop(name)
+
+    def _absolute(self, target: str | Path) -> str:
+        text = str(target)
+        path = Path(text).expanduser()
+        if not text.startswith("hf:") and path.exists():
+            return str(path.resolve())
+        if text in BUILT_IN:
+            return str(_embedded(text))
+        if text.startswith("hf:") or loading.HUB_NAME.fullmatch(text):
+            return text if text.startswith("hf:") else f"hf:{text}"
+        raise ModelNotFoundError(f"there is no folder {text!r}; give one that exists, or a hub name such as hf:org/name")
+
+    def _read(self) -> dict[str, Entry]:
+        try:
+            stored = json.loads(self.file.read_text("utf-8"))
+            if stored["format"] != FORMAT:
+                raise InputError(
+                    f"{str(self.file)!r} has format {stored['format']}; this version reads {FORMAT}: use a newer Ramify"
+                )
+            return {item["name"]: Entry(**item) for item in stored["models"]}
+        except FileNotFoundError:
+            return {}
+        except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+            raise InputError(f"{str(self.file)!r} is damaged ({error}); repair it, or delete it to begin anew") from error
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[dict[str, Entry]]:
+        self._home.mkdir(parents=True, exist_ok=True)
+        with _locked(self.file.with_suffix(".lock")):
+            entries = self._read()
+            yield entries
+            models = [asdict(entry) for entry in sorted(entries.values(), key=lambda entry: entry.name)]
+            _write(self.file, {"format": FORMAT, "models": models})
+
+
+def fingerprint(folder: ModelFolder, *, settings: Settings | None = None) -> Fingerprint:
+    """Hash a model's files.
+
+    Hashes of weights are kept in the data folder by (path, size, time of change), so a second call is quick.
+    """
+    cache = _HashCache((settings or Settings.load()).home / "hashes.json")
+    tokenizer = sorted(
+        {*_files(folder.tokenizer_path, ("tokenizer", "vocab", "merges", "special_tokens", "added_tokens", "spiece", "tekken"))}
+    )
+    template = sorted(folder.tokenizer_path.glob("**/*.jinja"))
+    adapter = _files(folder.adapter, ("adapter_",)) if folder.adapter else []
+    made = Fingerprint(
+        weights=_combined(folder.weights, cache),
+        config=_of_json(folder.config),
+        tokenizer=_combined(tokenizer, cache),
+        template=_combined(template, cache) if template else _inline_template(folder.tokenizer_path),
+        adapter=_combined(adapter, cache) if adapter else None,
+        generation_config=_of_json(folder.generation_config) if folder.generation_config else None,
+    )
+    cache.save()
+    return made
+
+
+def _files(folder: Path, prefixes: tuple[str, ...]) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.is_file() and file.name.startswith(prefixes))
+
+
+def _combined(files: Iterable[Path], cache: "_HashCache") -> str:
+    named = [(file.name, cache.sha256(file)) for file in files]
+    return hashlib.sha256(json.dumps(named).encode()).hexdigest()
+
+
+def _of_json(content: Mapping[str, Any]) -> str:
+    # Which library version wrote a file changes nothing of what the model says.
+    meant = {key: value for key, value in content.items() if key not in ("transformers_version", "_name_or_path")}
+    return hashlib.sha256(json.dumps(meant, sort_keys=True).encode()).hexdigest()
+
+
+def _inline_template(folder: Path) -> str | None:
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        file = folder / name
+        template = json.loads(file.read_text("utf-8")).get("chat_template") if file.is_file() else None
+        if template:
+            return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()
+    return None
+
+
+class _HashCache:
+    """SHA-256 of files that did not change since they were last read. Losing it costs time, nothing else."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._known: dict[str, list[Any]] = {}
+        self._changed = False
+        with contextlib.suppress(OSError, ValueError):
+            stored = json.loads(file.read_text("utf-8"))
+            self._known = stored if isinstance(stored, dict) else {}
+
+    def sha256(self, file: Path) -> str:
+        status = file.stat()
+        key, state = str(file.resolve()), [status.st_size, status.st_mtime_ns]
+        known = self._known.get(key)
+        if known is not None and known[:2] == state:
+            return str(known[2])
+        with file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        self._known[key] = [*state, digest]
+        self._changed = True
+        return digest
+
+    def save(self) -> None:
+        if self._changed:
+            with contextlib.suppress(OSError):
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                _write(self._file, self._known)
+
+
+def _embedded(name: str) -> Path:
+    return Path(str(importlib.resources.files("ramify.models"))) / "embedded" / name
+
+
+def _renamed(folder: ModelFolder, name: str) -> ModelFolder:
+    import dataclasses
+
+    return dataclasses.replace(folder, name=name)
+
+
+def _write(file: Path, content: object) -> None:
+    """Replace a file in one step."""
+    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as opened:
+            json.dump(content, opened, indent=1, ensure_ascii=False)
+            opened.flush()
+            os.fsync(opened.fileno())
+        Path(temporary).replace(file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Hold a lock file against other processes; the operating system lets go of it when a process dies."""
+    with file.open("a+b") as opened:
+        try:
+            import fcntl
+        except ImportError:
+            import msvcrt
+
+            opened.seek(0)
+            msvcrt.locking(opened.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined,unused-ignore]
+            try:
+                yield
+            finally:
+                opened.seek(0)
+                msvcrt.locking(opened.fileno(), msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        else:
+            fcntl.flock(opened, fcntl.LOCK_EX)
+            yield

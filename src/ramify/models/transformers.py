@@ -1,0 +1,351 @@
+"""The transformers backend: every causal language model of that library, decoding branches over our tree of keys and values.
+
+Architectures whose attention goes through the library's public `AttentionInterface` share trunks. The others (state-space models,
+attention biases computed from the mask) keep one library cache a branch: right, slower, and `ModelInfo.shares_trunks` says so.
+Which way a model goes is decided by trying: at load, a few tokens are decoded both ways and must agree.
+"""
+
+import copy
+import inspect
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ramify.errors import InputError, UnsupportedError
+from ramify.models import attention, kernels
+from ramify.models.base import Extension, ModelInfo, Outputs, Trunk
+from ramify.models.kv_cache import KVBranch, KVCache
+from ramify.models.loading import ModelFolder
+from ramify.models.tokenizer import Tokenizer
+
+__all__ = ["PRECISIONS", "TransformersBackend"]
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+SMALL_MODEL_PARAMETERS = 100_000_000
+"""Up to this size float32 is the default: it costs little memory and keeps near-ties apart."""
+
+
+@dataclass(slots=True, eq=False)
+class PlainBranch:
+    """A branch of a model that cannot share: its own ids, and the library's cache of the first `computed` of them."""
+
+    ids: list[int] = field(default_factory=list)
+    cache: Any = None
+    computed: int = 0
+    shared: bool = False
+    """Whether another branch holds the same cache object, which must then be copied before it grows."""
+
+    @property
+    def length(self) -> int:
+        return len(self.ids)
+
+
+class TransformersBackend:
+    """A causal language model of the transformers library."""
+
+    def __init__(self, model: nn.Module, codec: Tokenizer, info: ModelInfo, *, share: bool = True) -> None:
+        """`share=False` asks for one cache a branch, whatever the architecture can do."""
+        self.model = model.eval().requires_grad_(False)
+        self.codec = codec
+        self._device = next(model.parameters()).device
+        self._missing = _ids_without_a_token(codec, info.vocab_size).to(self._device)
+        self._takes = frozenset(inspect.signature(model.forward).parameters)
+        self._keeps_logits = "logits_to_keep" in self._takes
+        self._cache = KVCache(int(_text_config(model).num_hidden_layers)) if share else KVCache(0)
+        self._shares = share and self._tree_agrees()
+        self._piece = 0
+        """Plain branches: tokens a call may add to a cache: any number (0), one, or none at all (-1: no cache is kept)."""
+        if not self._shares:
+            self._use_library_attention()
+            self._piece = self._trusted_piece()
+        self.info = replace(info, shares_trunks=self._shares)
+
+    @classmethod
+    def load(
+        cls,
+        folder: ModelFolder,
+        *,
+        name: str,
+        fingerprint: str,
+        device: str | None = None,
+        precision: str | None = None,
+    ) -> "TransformersBackend":
+        """Load a resolved folder (its safety was checked by `loading.resolve`).
+
+        precision: "float32", "bfloat16", "float16", or None for float32 up to 100 M parameters and the stored precision above.
+        """
+        import transformers
+
+        if precision is not None and precision not in PRECISIONS:
+            raise InputError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
+        place = _device(device)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder.path,
+            dtype=PRECISIONS[precision] if precision else "auto",
+            trust_remote_code=folder.trust_remote_code,
+            use_safetensors=None if folder.allow_pickle else True,
+            local_files_only=True,
+        )
+        if folder.adapter is not None:
+            import peft
+
+            model = peft.PeftModel.from_pretrained(model, str(folder.adapter)).merge_and_unload()
+        count = sum(p.numel() for p in model.parameters())
+        if precision is None and (count <= SMALL_MODEL_PARAMETERS or (place.type == "cpu" and model.dtype == torch.float16)):
+            model = model.float()
+        model = model.to(place)
+        config = _text_config(model)
+        vocab_size = int(model.get_output_embeddings().weight.shape[0])
+        kernels.pack(model)
+        codec = Tokenizer.from_folder(folder, vocab_size=vocab_size)
+        info = ModelInfo(
+            name=name,
+            fingerprint=fingerprint,
+            architecture=type(model).__name__,
+            vocab_size=vocab_size,
+            tokenizer_size=codec.size,
+            context_window=_context_window(config),
+            eos_token_ids=codec.eos_token_ids,
+            bos_token_id=codec.bos_token_id,
+            pad_token_id=codec.pad_token_id,
+            dtype=str(model.dtype).removeprefix("torch."),
+            device=str(place),
+            shares_trunks=True,
+            left_over=folder.left_over,
+        )
+        return cls(model, codec, info)
+
+    # The seam.
+
+    def root(self) -> KVBranch | PlainBranch:
+        return self._cache.root() if self._shares else PlainBranch()
+
+    def fork(self, branch: Trunk, at: int | None = None) -> KVBranch | PlainBranch:
+        if isinstance(branch, KVBranch):
+            return self._cache.fork(branch, at)
+        assert isinstance(branch, PlainBranch), "a branch of another backend"
+        at = branch.length if at is None else at
+        if not 0 <= at <= branch.length:
+            raise ValueError(f"cannot fork at token {at} of a branch of {branch.length}")
+        if at == branch.computed == branch.length and branch.cache is not None:
+            branch.shared = True
+            return PlainBranch(list(branch.ids), branch.cache, at, shared=True)
+        return PlainBranch(branch.ids[:at])
+
+    def free(self, branch: Trunk) -> None:
+        if isinstance(branch, KVBranch):
+            self._cache.free(branch)
+        elif isinstance(branch, PlainBranch):
+            branch.cache = None
+            branch.ids = []
+            branch.computed = 0
+
+    def size_bytes(self) -> int:
+        return self._cache.size_bytes
+
+    @torch.inference_mode()
+    def extend(self, rows: Sequence[Extension]) -> Outputs:
+        starts = tuple(accumulate((row.wanted for row in rows), initial=0))
+        return self._extend_tree(rows, starts) if self._shares else self._extend_plain(rows, starts)
+
+    # Branches that share.
+
+    def _extend_tree(self, rows: Sequence[Extension], starts: tuple[int, ...]) -> Outputs:
+        branches: list[KVBranch] = [row.branch for row in rows]  # type: ignore[misc]
+        plan = attention.BatchPlan(self._cache, branches, [len(row.token_ids) for row in rows])
+        ids = torch.tensor([[i for row in rows for i in row.token_ids]], dtype=torch.long, device=self._device)
+        ends = accumulate(len(row.token_ids) for row in rows)
+        wanted = [i for row, end in zip(rows, ends, strict=True) for i in range(end - row.wanted, end)]
+        index = torch.tensor(wanted, dtype=torch.long, device=self._device)
+        logits, hidden = self._forward(ids, index, any(row.hidden for row in rows), plan)
+        return Outputs(logits, starts, hidden)
+
+    def _forward(self, ids: Tensor, index: Tensor, hidden: bool, plan: attention.BatchPlan) -> tuple[Tensor, Tensor | None]:
+        """ids: (1, T); index: (N,) positions wanted. Returns logits (N, V) float32 and the last hidden states (N, D) or None."""
+        # A model must compute some logits; where none are wanted, one position is asked for and dropped.
+        keep = index if len(index) else torch.zeros(1, dtype=torch.long, device=self._device)
+        out = self.model(
+            input_ids=ids,
+            position_ids=plan.position_ids().to(self._device),
+            use_cache=False,
+            ramify_plan=plan,
+            **({"logits_to_keep": keep} if self._keeps_logits else {}),
+            **({"output_hidden_states": True} if hidden else {}),
+        )
+        logits = out.logits[0] if self._keeps_logits else out.logits[0, keep]
+        last = out.hidden_states[-1][0, index].float() if hidden else None
+        return self._only_tokens(logits[: len(index)]), last
+
+    def _only_tokens(self, logits: Tensor) -> Tensor:
+        """(N, V) -> a float32 copy, ids that the tokenizer does not have at -inf."""
+        logits = logits.to(torch.float32, copy=True)
+        logits[:, self._missing] = -math.inf
+        return logits
+
+    # Branches that do not.
+
+    def _extend_plain(self, rows: Sequence[Extension], starts: tuple[int, ...]) -> Outputs:
+        wants_hidden = any(row.hidden for row in rows)
+        outputs = [self._extend_one(row, wants_hidden) for row in rows]
+        hidden = [h for _, h in outputs if h is not None]
+        return Outputs(torch.cat([logits for logits, _ in outputs]), starts, torch.cat(hidden) if hidden else None)
+
+    def _extend_one(self, row: Extension, wants_hidden: bool) -> tuple[Tensor, Tensor | None]:
+        branch = row.branch
+        assert isinstance(branch, PlainBranch), "a branch of another backend"
+        branch.ids.extend(row.token_ids)
+        if branch.shared and branch.cache is not None:
+            branch.cache, branch.shared = copy.deepcopy(branch.cache), False
+        if branch.cache is None or self._piece < 0:
+            branch.cache, branch.computed = None, 0
+        calls = []
+        while branch.computed < branch.length:
+            end = branch.length
+            if branch.computed and self._piece == 1:
+                end = branch.computed + 1
+            calls.append(self._call_plain(branch, end, wants_hidden))
+        logits = torch.cat([logits for logits, _ in calls])[-row.wanted :] if row.wanted else calls[-1][0][:0]
+        hidden = torch.cat([h for _, h in calls if h is not None])[-row.wanted :].float() if wants_hidden else None
+        return self._only_tokens(logits), hidden
+
+    def _call_plain(self, branch: PlainBranch, end: int, wants_hidden: bool) -> tuple[Tensor, Tensor | None]:
+        """Compute the branch's tokens up to `end`. Returns logits (n, V) and hidden states (n, D) of those it computed."""
+        start = branch.computed
+        everything = {
+            "position_ids": torch.arange(start, end, device=self._device).unsqueeze(0),
+            "attention_mask": torch.ones((1, end), dtype=torch.long, device=self._device),
+            "use_cache": self._piece >= 0,
+            "output_hidden_states": wants_hidden,
+            "past_key_values": branch.cache,
+        }
+        given = {name: value for name, value in everything.items() if name in self._takes and value is not None}
+        out = self.model(input_ids=torch.tensor([branch.ids[start:end]], device=self._device), **given)
+        branch.cache = out.get("past_key_values") if self._piece >= 0 else None
+        branch.computed = end
+        return out.logits[0], out.hidden_states[-1][0] if wants_hidden else None
+
+    # Which way to go.
+
+    def _tree_agrees(self) -> bool:
+        """Decode a few tokens over the tree, with a fork, and as the library does; True when they agree."""
+        if _remembers_otherwise(_text_config(self.model)):
+            return False
+        attention.register()
+        ids = self._trial_ids()
+        library = self._library_logits(ids)
+        before = _attention_of(self.model)
+        attention.windows_seen.clear()
+        try:
+            self.model.set_attn_implementation(attention.NAME)  # type: ignore[operator]
+            trunk = self._cache.root()
+            self._extend_tree([Extension(trunk, ids[:7], 1)], (0, 1))
+            fork = self._cache.fork(trunk, 5)
+            ours = self._extend_tree([Extension(fork, ids[5:9], 4), Extension(trunk, ids[7:8], 1)], (0, 4, 5))[0]
+            after = self._extend_tree([Extension(fork, ids[9:10], 1)], (0, 1))[0]
+            self._cache.free(fork)
+            self._cache.free(trunk)
+            self._check_windows()
+        except (TypeError, AttributeError, ValueError, RuntimeError, KeyError, AssertionError):
+            self._cache = KVCache(self._cache.num_layers)
+            self.model.set_attn_implementation(before)  # type: ignore[operator]
+            return False
+        if self._close(torch.cat([ours, after]), library[5:10]):
+            return True
+        self.model.set_attn_implementation(before)  # type: ignore[operator]
+        return False
+
+    def _trusted_piece(self) -> int:
+        """How a plain branch may grow: try several tokens on a cache, then single ones. See `_piece`."""
+        ids = self._trial_ids()
+        library = self._library_logits(ids)
+        for piece, cuts in ((0, (4, 7, 8)), (1, (4, 5, 6, 7, 8))):
+            self._piece = piece
+            branch, starts = PlainBranch(), (0, *cuts)
+            rows = [Extension(branch, ids[a:b], b - a) for a, b in pairwise(starts)]
+            try:
+                got = torch.cat([self._extend_one(row, False)[0] for row in rows])
+            except (TypeError, AttributeError, ValueError, RuntimeError, KeyError, IndexError):
+                continue
+            if self._close(got, library[:8]):
+                return piece
+        return -1
+
+    def _trial_ids(self) -> list[int]:
+        allowed = torch.nonzero(~self._missing).flatten().cpu()
+        chosen = torch.randint(len(allowed), (12,), generator=torch.Generator().manual_seed(0))
+        ids: list[int] = allowed[chosen].tolist()
+        return ids
+
+    @torch.inference_mode()
+    def _library_logits(self, ids: list[int]) -> Tensor:
+        given = {"use_cache": False} if "use_cache" in self._takes else {}
+        logits: Tensor = self.model(input_ids=torch.tensor([ids], device=self._device), **given).logits[0].float()
+        return logits
+
+    def _close(self, got: Tensor, expected: Tensor) -> bool:
+        """Whether two ways of computing the same logits (N, V) agree as far as the precision goes."""
+        keep = ~self._missing
+        got, expected = got[:, keep], expected[:, keep]
+        tolerance = 1e-3 if self.model.dtype == torch.float32 else 0.1
+        return float((got - expected).abs().max()) <= tolerance * max(float(expected.std()), 1.0)
+
+    def _check_windows(self) -> None:
+        """A model with a sliding window must hand it to the attention function; in a mask alone it would never reach us."""
+        config = _text_config(self.model)
+        window = getattr(config, "sliding_window", None)
+        used = getattr(config, "use_sliding_window", True)
+        if used and isinstance(window, int) and window < _context_window(config) and not attention.windows_seen:
+            kinds = getattr(config, "layer_types", None)
+            if kinds is None or "sliding_attention" in kinds:
+                raise ValueError("the window does not reach the attention function")
+
+    def _use_library_attention(self) -> None:
+        if _attention_of(self.model) == attention.NAME:
+            self.model.set_attn_implementation("eager")  # type: ignore[operator]
+
+
+def _device(name: str | None) -> torch.device:
+    try:
+        place = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError:
+        raise InputError(f"device is {name!r}; it must be 'cpu', 'cuda', 'cuda:1' and the like, or 'mps'") from None
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise UnsupportedError(
+            f"device is {name!r}, and this machine has {torch.cuda.device_count()} usable GPUs; use device='cpu'"
+        )
+    return place
+
+
+def _text_config(model: nn.Module) -> Any:
+    return model.config.get_text_config()  # type: ignore[operator, union-attr]
+
+
+def _attention_of(model: nn.Module) -> str:
+    return str(model.config._attn_implementation)  # type: ignore[union-attr]
+
+
+def _context_window(config: Any) -> int:
+    """Tokens the model was made for; models without a bound (state-space ones) get 2**20."""
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        value = getattr(config, name, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    return 2**20
+
+
+def _remembers_otherwise(config: Any) -> bool:
+    """Whether some layer is neither full nor sliding attention, which a short trial would not show."""
+    kinds = set(getattr(config, "layer_types", None) or ())
+    chunked = getattr(config, "attention_chunk_size", None)
+    return bool(kinds - {"full_attention", "sliding_attention", "attention"}) or chunked is not None
+
+
+def _ids_without_a_token(codec: Tokenizer, vocab_size: int) -> Tensor:
+    """(V,) bool: padding ids beyond the tokenizer, and holes in it."""
+    return ~torch.from_numpy(codec.exists[:vocab_size].copy())

@@ -1,0 +1,1 @@
+"""Training: examples with masks, the loss, the loop, tokenizers. Import the modules; nothing heavy is imported here."""

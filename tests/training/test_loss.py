@@ -1,0 +1,54 @@
+"""The loss, against a cross-entropy computed by hand."""
+
+import math
+
+import torch
+
+from ramify.training.batching import pad_batch
+from ramify.training.examples import Example, completion_example
+from ramify.training.loss import masked_loss, select_learned
+from ramify.training.trainers import evaluate, new_model
+
+
+def test_the_loss_equals_a_cross_entropy_done_by_hand() -> None:
+    # Two tokens, hidden states that are logits already: softmax of (0, ln 3) is (1/4, 3/4).
+    hidden = torch.tensor([[[0.0, math.log(3)], [0.0, 0.0], [5.0, 5.0]]])
+    labels = torch.tensor([[-100, 1, 0]])
+    total, count = masked_loss(hidden, torch.eye(2), labels)
+    assert count == 2
+    assert math.isclose(float(total), -math.log(3 / 4) - math.log(1 / 2), rel_tol=1e-6)
+
+
+def test_a_position_predicts_the_label_after_it() -> None:
+    hidden = torch.arange(8.0).view(2, 4, 1)
+    selected, targets = select_learned(hidden, torch.tensor([[-100, -100, 7, 2], [-100, 5, -100, -100]]))
+    assert selected.squeeze(1).tolist() == [1.0, 2.0, 4.0]
+    assert targets.tolist() == [7, 2, 5]
+
+
+def test_every_learned_token_weighs_the_same_in_whatever_chunks() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(3, 9, 4, generator=generator)
+    weight = torch.randn(11, 4, generator=generator)
+    labels = torch.randint(0, 11, (3, 9), generator=generator)
+    whole, count = masked_loss(hidden, weight, labels)
+    parts, same = masked_loss(hidden, weight, labels, chunk=5)
+    assert count == same == 24
+    assert torch.allclose(whole, parts)
+
+
+def test_padding_changes_no_loss() -> None:
+    model = new_model(vocab_size=20, hidden_size=8, layers=1, heads=2, kv_heads=1, intermediate_size=16)
+    short, long = completion_example([1, 5], [7], 2), completion_example([1, 4], [9, 8, 7, 6, 5, 4], 2)
+    alone = evaluate(model, [short]) * short.learned + evaluate(model, [long]) * long.learned
+    assert math.isclose(evaluate(model, [short, long]), alone / (short.learned + long.learned), rel_tol=1e-5)
+
+
+def test_the_loss_equals_the_models_own_on_full_logits() -> None:
+    model = new_model(vocab_size=20, hidden_size=8, layers=2, heads=2, kv_heads=2, intermediate_size=16)
+    examples = [completion_example([1, 5, 6], [7, 8], 2), Example((1, 9, 2), (1, 9, 2))]
+    token_ids, _ = pad_batch(examples)
+    with torch.no_grad():
+        logprobs = model(input_ids=token_ids).logits.log_softmax(-1)
+    by_hand = [logprobs[0, 2, 7], logprobs[0, 3, 8], logprobs[0, 4, 2], logprobs[1, 0, 9], logprobs[1, 1, 2]]
+    assert math.isclose(evaluate(model, examples), -float(torch.stack(by_hand).mean()), rel_tol=1e-5)
