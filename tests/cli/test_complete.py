@@ -142,7 +142,7 @@ REFUSED = {
     "messages that are none": (["--messages", "-"], "'-' is not JSON"),
     "a stream of several": (["a", "--stream", "-n", "2", "--do-sample"], "--stream shows one completion at a time"),
     "logprobs below 0": (["a", "--logprobs", "-2"], "logprobs is -2; it must be None or a whole number >= 0"),
-    "a constraint the vocabulary cannot write": (["a", "--choices", "dog"], "choices allows no text at all"),
+    "a broken regular expression": (["a", "--regex", "["], "regex"),
 }
 
 

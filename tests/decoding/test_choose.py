@@ -33,6 +33,15 @@ def test_a_token_of_probability_zero_is_never_drawn() -> None:
     assert draws(torch.tensor([0.0, -200.0]), 1 - 2**-53) == [0]
 
 
+def test_rounding_at_the_very_end_still_draws_a_token_with_weight() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4096, 100, generator=generator) * 3
+    logits[:, 70:] = -math.inf
+    drawn = choose.categorical(logits, torch.full((4096,), 1 - 2**-53, dtype=torch.float64))
+    assert int(drawn.max()) < 70
+    assert logits.gather(1, drawn[:, None]).isfinite().all()
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     width=st.sampled_from([1, 3, 60, 127, 128, 129, 1000]),

@@ -298,6 +298,22 @@ def test_the_order_is_transformers_order_and_can_be_changed() -> None:
     assert error.fields == ("processors",)
 
 
+def test_the_default_order_of_all_that_can_act_together() -> None:
+    fields: dict[str, Any] = {
+        **dict.fromkeys(FILTERS, 0.5), "top_k": 5, "temperature": 0.7, "suppress_tokens": [1], "begin_suppress_tokens": [1],
+        "exponential_decay_length_penalty": (1, 1.1), "forbidden_words": ["x"], "forced_eos_token_id": 2,
+        "min_new_tokens": 1, "bad_words_ids": [[1]], "no_repeat_ngram_size": 2, "frequency_penalty": 1,
+        "presence_penalty": 1, "repetition_penalty": 2, "encoder_repetition_penalty": 2, "logit_bias": {1: 1},
+        "sequence_bias": {(1,): 1.0},
+    }  # fmt: skip
+    assert GenerationConfig(**fields).order == (
+        *("sequence_bias", "logit_bias", "encoder_repetition_penalty", "repetition_penalty", "presence_penalty"),
+        *("frequency_penalty", "no_repeat_ngram_size", "bad_words_ids", "min_new_tokens", "constraint"),
+        *("forced_eos_token_id", "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens"),
+        *("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"),
+    )
+
+
 def test_every_processor_is_a_setting_or_the_constraint() -> None:
     assert set(ORDER) - set(NAMES) == {"constraint"}
 

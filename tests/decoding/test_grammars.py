@@ -326,6 +326,8 @@ def test_eos_ids_of_the_config_take_the_place_of_the_models() -> None:
     keep = constraint.keep(9)
     assert keep is not None
     assert keep.nonzero().flatten().tolist() == [1, VOCABULARY.encode("a")[0]]
+    constraint.advance(1)
+    assert constraint.satisfied
 
 
 def test_a_model_without_eos_cannot_end_a_grammar() -> None:

@@ -138,9 +138,9 @@ def test_repetition_counts_a_token_once_and_works_on_either_sign() -> None:
 
 
 def test_ids_beyond_the_logits_are_passed_over_in_histories() -> None:
-    logits = torch.zeros(1, 4)
-    assert penalties.frequency(logits, [[1, 7]], 1.0).tolist() == [[0.0, -1.0, 0.0, 0.0]]
-    assert penalties.no_repeat_ngram(logits, [[7, 7]], 1).tolist() == [[0.0] * 4]
+    logits = torch.zeros(2, 4)
+    assert penalties.frequency(logits, [[1, 4, 7], []], 1.0).tolist() == [[0.0, -1.0, 0.0, 0.0], [0.0] * 4]
+    assert penalties.no_repeat_ngram(logits, [[4, 7, 7], []], 1).tolist() == [[0.0] * 4] * 2
 
 
 def test_logit_bias_is_added() -> None:

@@ -121,6 +121,18 @@ def test_required_and_forbidden_words_together(seed: int, spare: int) -> None:
     assert not any(occurs(word, text) for word in (" cat", "z", "catr"))
 
 
+def test_forced_words_take_the_order_that_the_forbidden_ones_leave() -> None:
+    # Nothing that may stand between the two words is allowed after "cat", so "ring" comes first.
+    between = [f"t{mark}ring" for mark in (" ", "\n", ", ", "; ", "", " - ")]
+    constraint = compiled(required_words=["cat", "ring"], forbidden_words=between)
+    assert constraint.required is not None
+    for seed in range(10):
+        ids, why = walk(constraint, seed, constraint.required.cost)
+        text = VOCABULARY.text(ids)
+        assert why in ("eos", "length")
+        assert 0 <= text.find("ring") < text.find("cat")
+
+
 def test_a_row_is_free_until_the_budget_is_only_just_enough() -> None:
     constraint = compiled(required_words=["cat"])
     assert constraint.required is not None

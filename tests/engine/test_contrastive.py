@@ -48,8 +48,11 @@ def test_a_small_alpha_leaves_the_likeliest() -> None:
 def test_top_k_bounds_the_candidates() -> None:
     # With three candidates c (.1) competes too and b still wins; after "ab" EOS and c are new, b is not.
     assert complete(top_k=3).token_ids == (1, 3)
-    # Among a alone and b: where b is impossible, a is all there is.
-    assert complete({"a": {"a": 1.0}, "aa": {"a": 1.0}}, max_new_tokens=2).text == "aa"
+
+
+def test_an_impossible_token_does_not_compete() -> None:
+    # a: .4 - .6 = -.2; another token would have 0, were it possible.
+    assert complete({"a": {"a": 1.0}, "aa": {"a": 1.0}}, penalty_alpha=0.6, max_new_tokens=2).text == "aa"
 
 
 def naive(written: Written, prompt: Ids, alpha: float, top_k: int, longest: int) -> Ids:

@@ -2,6 +2,7 @@
 
 import gc
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,18 +12,34 @@ from ramify.models.base import Extension
 from ramify.models.kv_cache import COPY_BELOW_TOKENS, Segment
 
 
+def segments() -> list[Segment]:
+    gc.collect()
+    return [s for s in gc.get_objects() if isinstance(s, Segment) and s.refs > 0]
+
+
+@pytest.fixture(autouse=True)
+def of_other_tests() -> Iterator[None]:
+    """Segments that models of other tests hold do not count here."""
+    global elsewhere
+    elsewhere = segments()
+    yield
+    elsewhere = []
+
+
+elsewhere: list[Segment] = []
+
+
 def counted(model: Any) -> int:
     """Bytes by the allocator's counter, checked against the segments that are really alive."""
     held: int = model.on_engine(model.engine.backend.size_bytes).result()
-    gc.collect()
-    alive = sum(s.size_bytes() for s in gc.get_objects() if isinstance(s, Segment) and s.refs > 0)
-    assert held == alive
+    before = set(map(id, elsewhere))
+    assert held == sum(segment.size_bytes() for segment in segments() if id(segment) not in before)
     return held
 
 
 @pytest.fixture
-def llama(load: Any) -> Any:
-    """The small llama with nothing remembered and nothing running, alone in this process's counters."""
+def llama() -> Iterator[Any]:
+    """The small llama with nothing remembered and nothing running."""
     import models_made_here
     import ramify
 

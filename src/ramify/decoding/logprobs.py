@@ -35,6 +35,7 @@ def measure(logits: Tensor, chosen: Tensor, k: int = 0) -> Measure:
     ranks = (logprobs > there).sum(dim=-1) + 1
     # exp(-inf) * -inf is nan; such entries add nothing.
     entropies = -(logprobs.exp() * logprobs.clamp(min=torch.finfo(logprobs.dtype).min)).sum(dim=-1)
+    entropies = entropies.clamp(min=0.0) + 0.0  # a certain token's is 0, not -0 nor what rounding leaves below
     top_ids, top_logprobs = _top(logprobs, k)
     return Measure(logprobs=there.flatten(), ranks=ranks, entropies=entropies, top_ids=top_ids, top_logprobs=top_logprobs)
 

@@ -237,7 +237,8 @@ class Model:
                 raise InputError(
                     f"{self.info.name} has no chat template, so it takes no messages; give the prompt as text or as token ids"
                 )
-            ids = tuple(self.chat.render(prompt))  # type: ignore[arg-type]
+            rendered = self.chat.prompt(prompt, prefill=prefill or None)  # type: ignore[arg-type]
+            return tuple(rendered.token_ids), tuple(rendered.prefill_token_ids)
         elif isinstance(prompt, Sequence):
             ids = self._checked_ids(prompt, "the prompt")
         else:
