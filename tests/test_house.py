@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import ramify
+from ramify.decoding.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "ramify"
@@ -59,6 +60,12 @@ def test_no_file_holds_a_path_of_the_machine_it_was_written_on() -> None:
         if len(place) > 2 and place in file.read_text("utf-8", errors="replace")
     ]
     assert found == []
+
+
+def test_docs_decoding_md_names_every_setting_and_preset() -> None:
+    page = (ROOT / "docs" / "decoding.md").read_text("utf-8")
+    names = [row["name"] for row in ramify.GenerationConfig.describe()] + list(PRESETS)
+    assert [name for name in names if f"`{name}" not in page] == []
 
 
 def test_every_link_of_the_documents_leads_somewhere() -> None:

@@ -28,6 +28,7 @@ def test_a_file_and_standard_input_lose_the_line_end_that_closes_them(ramify: Ru
     (tmp_path / "prompt.txt").write_text(text, "utf-8", newline="")
     assert ramify("complete", "--file", str(tmp_path / "prompt.txt")).stdout == "bc\n"
     assert ramify("complete", "-", stdin=text).stdout == "bc\n"
+    assert ramify("complete", "--file", "-", stdin=text).stdout == "bc\n"
     assert ramify("complete", stdin=text).stdout == "bc\n"
 
 
@@ -114,6 +115,12 @@ def test_alternatives_come_as_a_table(ramify: Run) -> None:
 def test_a_stream_can_show_probabilities_too(ramify: Run) -> None:
     streamed = ramify("complete", "a", "--logprobs", "2", "--stream").stdout
     assert streamed == ramify("complete", "a", "--logprobs", "2").stdout
+
+
+def test_a_prefill_has_no_probability(ramify: Run) -> None:
+    for way in ([], ["--stream"]):
+        tokens, _ = ramify("complete", "a", "--prefill", "c", "--logprobs", "0", *way).stdout.splitlines()
+        assert tokens == "ca⁶⁰<eos>⁹⁹"
 
 
 def test_a_preset_lies_under_the_options(ramify: Run) -> None:

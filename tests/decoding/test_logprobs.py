@@ -32,6 +32,12 @@ def test_a_removed_token_has_logprob_minus_infinity_and_the_last_rank() -> None:
     assert found.top_ids.shape == found.top_logprobs.shape == (1, 0)
 
 
+def test_the_entropy_of_a_certain_token_is_zero_and_not_minus_zero() -> None:
+    for logits in (torch.tensor([[0.0, -math.inf]]), torch.tensor([[60.0, 0.0, 0.0]])):
+        found = float(measure(logits, torch.tensor([0])).entropies)
+        assert (abs(found) < 1e-9, math.copysign(1.0, found)) == (True, 1.0)
+
+
 def test_more_alternatives_than_tokens_are_all_tokens() -> None:
     assert measure(torch.tensor([[0.0, 1.0]]), torch.tensor([0]), 9).top_ids.tolist() == [[1, 0]]
 
@@ -53,3 +59,12 @@ def test_measures_equal_their_definitions(seed: int, rows: int, width: int, k: i
         assert found.top_ids[row].tolist() == order[: min(k, width)]
         assert found.ranks[row] == 1 + sum(float(value) > float(logits[row, chosen[row]]) for value in logits[row])
     assert torch.equal(logits, before)
+
+
+def test_a_row_of_a_wide_vocabulary_measures_the_same_alone_and_in_a_batch() -> None:
+    logits = torch.randn(4, 50_000, generator=torch.Generator().manual_seed(0)) * 3
+    whole = measure(logits, torch.arange(4), 2)
+    for row in range(4):
+        alone = measure(logits[row : row + 1], torch.tensor([row]), 2)
+        assert whole.entropies[row] == alone.entropies[0]
+        assert whole.logprobs[row] == alone.logprobs[0]

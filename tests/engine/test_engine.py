@@ -233,6 +233,11 @@ def test_asyncio_gives_what_threads_give() -> None:
         assert [[r.text for r in each] for each in await ours.abatch(["a", "ac"])] == [["bc"], ["a"]]
         assert "".join([e.text async for e in ours.astream("a")]) == "bc"
         assert (await ours.ascore("a", "bc")).logprob == pytest.approx(ours.score("a", "bc").logprob)
+        branch = ours.branch("a").extend(2)
+        assert (await branch.alogits()).tolist() == branch.logits().tolist()
+        assert (await branch.aprobabilities()).tolist() == branch.probabilities().tolist()
+        assert await branch.acandidates(1) == branch.candidates(1)
+        assert (await branch.acomplete()).token_ids == branch.complete().token_ids == (2, 0, 3)
 
     asyncio.run(everything())
 

@@ -25,7 +25,8 @@ HELP = """\
 /reset             begin anew; settings stay
 /save FILE         write the conversation as JSON; `ramify complete --messages FILE` reads it
 /quit              leave (so does the end of input)
-Ctrl-C stops an answer and keeps the conversation. A line that begins with // is said with one slash."""
+Ctrl-C stops an answer and keeps the conversation.
+A line that begins with // is said, with one slash."""
 
 
 @app.command()
@@ -106,7 +107,8 @@ def _say(conversation: Conversation, text: str, quiet: bool) -> None:
         typer.echo()
         render.note("[cancelled]", quiet)
     if conversation.forgotten:
-        render.note(f"[the oldest {conversation.forgotten} exchanges no longer fit and were left out]", quiet)
+        many = "exchange" if conversation.forgotten == 1 else f"{conversation.forgotten} exchanges"
+        render.note(f"[the oldest {many} no longer fit and were left out]", quiet)
     if conversation.last is not None and conversation.last.truncated:
         render.note(f"[{conversation.last.finish_reason}: truncated]", quiet)
 

@@ -26,7 +26,7 @@ PROMPT, OUTPUT, MODEL = "Prompt", "Output", options.MODEL
 @options.takes_settings
 def complete(
     prompt: Annotated[
-        str | None, typer.Argument(metavar="[PROMPT]", help="The text to complete; - reads it from standard input.")
+        str | None, typer.Argument(metavar="PROMPT", help="The text to complete; - reads it from standard input.")
     ] = None,
     file: Annotated[
         str | None, typer.Option("--file", "-f", metavar="FILE", help="Read the prompt from a file.", rich_help_panel=PROMPT)
@@ -152,7 +152,7 @@ def _prompt(
     if prompt is not None and prompt != "-":
         text = prompt
     elif file is not None:
-        text = _closed(options.read_text(file), exact)
+        text = _closed(_stdin() if file == "-" else options.read_text(file), exact)
     elif prompt == "-" or not sys.stdin.isatty():
         text = _closed(_stdin(), exact)
     else:
@@ -210,6 +210,8 @@ def _show(result: "CompletionResult", names: Mapping[int, str], *, logprobs: int
         return
     tokens, colour = result.logprobs or (), render.has_colour(out)
     width = out.width if out.is_terminal else None
+    if given := result.text.removesuffix(result.generated_text):
+        out.print(render.prefilled(given), end="")
     out.print(render.heatmap(tokens, names, colour=colour, numbers=numbers, width=width), end="")
     out.print(render.legend(colour=colour, numbers=numbers))
     if logprobs:
@@ -229,7 +231,9 @@ def _stream(
     out = render.console()
     colour, names = render.has_colour(out), render.names_of(model)
     measured = how["logprobs"] is not None and not as_json
-    if how["prefill"] and not as_json and not measured:
+    if how["prefill"] and measured:
+        out.print(render.prefilled(how["prefill"]), end="")
+    elif how["prefill"] and not as_json:
         typer.echo(how["prefill"], nl=False)
     ended: list[CompletionResult] = []
     for event in model.stream(prompt, config, **how):

@@ -140,7 +140,7 @@ def probe(
     allow_pickle: options.AllowPickle = False,
     trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
-    """Load a model and try it: what it is, how fast it is, and whether its cache changes nothing."""
+    """Load a model and try it: what it is, how fast it is, and whether its cache changes nothing (exit code 1 if it does)."""
     began = time.perf_counter()
     with options.open_model(
         name,

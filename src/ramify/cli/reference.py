@@ -54,7 +54,7 @@ def _section(name: str, parsed: Any, *, nested: bool = True) -> Iterator[str]:
 
 def _argument(argument: Any) -> str:
     name = argument.metavar or argument.name.upper()
-    return str(name if argument.required or name.startswith("[") else f"[{name}]")
+    return str(name if argument.required else f"[{name}]")
 
 
 def _names(option: Any) -> str:

@@ -17,7 +17,20 @@ if TYPE_CHECKING:
     from ramify.engine.model import Model
     from ramify.engine.requests import Alternative, CompletionResult, Measured, TokenLogprob
 
-__all__ = ["as_json", "console", "has_colour", "heatmap", "legend", "names_of", "note", "piece", "shown", "table", "visible"]
+__all__ = [
+    "as_json",
+    "console",
+    "has_colour",
+    "heatmap",
+    "legend",
+    "names_of",
+    "note",
+    "piece",
+    "prefilled",
+    "shown",
+    "table",
+    "visible",
+]
 
 # From the likeliest to the least likely; lightness falls in even steps, so the order shows without any hue.
 # ColorBrewer's YlGnBu, one of its colour-blind-safe scales. (least probability, background, what the legend says)
@@ -108,6 +121,11 @@ def piece(token: "TokenLogprob", names: Mapping[int, str] | None = None, *, colo
     probability = math.exp(token.logprob)
     text = visible(token, names) + (percent(probability).translate(SUPERSCRIPTS) if numbers else "")
     return Text(text, style=_style(probability) if colour else "")
+
+
+def prefilled(text: str) -> Text:
+    """A prefill before its tokens' measures: given, not chosen, so it has no probability."""
+    return Text(_named(text), style="dim")
 
 
 def heatmap(

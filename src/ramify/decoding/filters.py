@@ -16,6 +16,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ramify.decoding.logprobs import entropy
+
 __all__ = ["epsilon_cutoff", "eta_cutoff", "min_p", "temperature", "top_k", "top_p", "typical_p"]
 
 # A cumulative mass this close to the bound counts as having reached it, so that (.5, .3, .2) at p = .8 is decided by
@@ -88,8 +90,7 @@ def typical_p(logits: Tensor, mass: float, min_keep: int = 1) -> Tensor:
     """
     logprobs = logits.log_softmax(dim=-1)
     probabilities = logprobs.exp()
-    entropy = -(logprobs * probabilities).nansum(dim=-1, keepdim=True)
-    nearness = -(-logprobs - entropy).abs()
+    nearness = -(-logprobs - entropy(logprobs)[:, None]).abs()
 
     def count(cumulative: Tensor) -> Tensor:
         return (cumulative < mass).sum(dim=-1) + 1
@@ -117,8 +118,7 @@ def eta_cutoff(logits: Tensor, epsilon: float, min_keep: int = 1) -> Tensor:
     Source: Hewitt et al. 2022, "Truncation Sampling as Language Model Desmoothing".
     """
     logprobs = logits.log_softmax(dim=-1)
-    entropy = -(logprobs * logprobs.exp()).nansum(dim=-1, keepdim=True)
-    bound = (math.log(epsilon) / 2 - entropy).clamp(max=math.log(epsilon))
+    bound = (math.log(epsilon) / 2 - entropy(logprobs)[:, None]).clamp(max=math.log(epsilon))
     return _under(logits, logprobs, bound, min_keep)
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Measure", "measure"]
+__all__ = ["Measure", "entropy", "measure"]
+
+_BLOCK = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +35,18 @@ def measure(logits: Tensor, chosen: Tensor, k: int = 0) -> Measure:
     logprobs = logits.float().log_softmax(dim=-1)
     there = logprobs.gather(1, chosen[:, None])
     ranks = (logprobs > there).sum(dim=-1) + 1
-    # exp(-inf) * -inf is nan; such entries add nothing.
-    entropies = -(logprobs.exp() * logprobs.clamp(min=torch.finfo(logprobs.dtype).min)).sum(dim=-1)
-    entropies = entropies.clamp(min=0.0) + 0.0  # a certain token's is 0, not -0 nor what rounding leaves below
     top_ids, top_logprobs = _top(logprobs, k)
-    return Measure(logprobs=there.flatten(), ranks=ranks, entropies=entropies, top_ids=top_ids, top_logprobs=top_logprobs)
+    return Measure(logprobs=there.flatten(), ranks=ranks, entropies=entropy(logprobs), top_ids=top_ids, top_logprobs=top_logprobs)
+
+
+def entropy(logprobs: Tensor) -> Tensor:
+    """The entropy of each row, in nats; (B, V) normalised log-probabilities -> (B,). Entries at -inf add nothing."""
+    terms = logprobs.exp() * logprobs.clamp(min=torch.finfo(logprobs.dtype).min)
+    # Summed at once, a single row is split among threads and the rows of a batch are not, and the last bits differ;
+    # in two levels a row's sum is the same alone and in company.
+    terms = torch.nn.functional.pad(terms, (0, -terms.shape[-1] % _BLOCK))
+    found = -terms.view(len(terms), -1, _BLOCK).sum(dim=-1).sum(dim=-1)
+    return found.clamp(min=0.0) + 0.0  # a certain token's is 0, not -0 nor what rounding leaves below
 
 
 def _top(logprobs: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """A branch in the user's hand: one token at a time, with the whole distribution in view."""
 
+import asyncio
 import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from torch import Tensor
 from ramify.decoding.config import GenerationConfig
 from ramify.engine.kv_tree import Branches
 from ramify.engine.measuring import measured, token_logprobs
-from ramify.engine.requests import Alternative, CompletionResult, TokenLogprob
+from ramify.engine.requests import Alternative, CompletionResult, GenerationRequest, TokenLogprob
 from ramify.engine.tasks import Steps, prefill
 from ramify.errors import InputError, PromptTooLongError
 from ramify.models.base import Extension, Trunk
@@ -113,12 +114,31 @@ class Branch:
 
     def complete(self, config: GenerationConfig | None = None, *, logprobs: int | None = 0, **fields: Any) -> CompletionResult:
         """Let the model finish it; the tokens so far stand at the result's beginning, marked as picked."""
+        return self.model.result(self._request(config, logprobs, fields))[0]
+
+    def _request(self, config: GenerationConfig | None, logprobs: int | None, fields: dict[str, Any]) -> GenerationRequest:
         self._check_alive()
-        config = (config or GenerationConfig()).replace(**fields) if fields else config or GenerationConfig()
+        config = (config or GenerationConfig()).replace(**fields)
         request = self.model.request_of_ids(self._ids, self.token_ids, config, logprobs=logprobs, origin="picked")
         self.model.on_engine(self._remember).result()
-        result: list[CompletionResult] = self.model.submit(request).future.result()
-        return result[0]
+        return request
+
+    # The same for asyncio.
+
+    async def alogits(self) -> Tensor:
+        return await asyncio.to_thread(self.logits)
+
+    async def aprobabilities(self) -> Tensor:
+        return await asyncio.to_thread(self.probabilities)
+
+    async def acandidates(self, k: int = 10) -> list[Alternative]:
+        return await asyncio.to_thread(self.candidates, k)
+
+    async def acomplete(
+        self, config: GenerationConfig | None = None, *, logprobs: int | None = 0, **fields: Any
+    ) -> CompletionResult:
+        request = await asyncio.to_thread(self._request, config, logprobs, fields)
+        return (await self.model.aresult(request))[0]
 
     def free(self) -> None:
         """Give the memory back now. The branch cannot be used afterwards."""

@@ -113,9 +113,7 @@ class Model:
         **fields: Any,
     ) -> list[CompletionResult]:
         """Several completions of one prompt; `n` is num_return_sequences in short."""
-        request = self.request(prompt, config, n=n, prefill=prefill, logprobs=logprobs, **fields)
-        results: list[CompletionResult] = _wait(self.submit(request))
-        return results
+        return self.result(self.request(prompt, config, n=n, prefill=prefill, logprobs=logprobs, **fields))
 
     def batch(
         self,
@@ -184,9 +182,7 @@ class Model:
     async def acompletions(
         self, prompt: Prompt, config: GenerationConfig | None = None, **options: Any
     ) -> list[CompletionResult]:
-        request = await asyncio.to_thread(self.request, prompt, config, **options)
-        results: list[CompletionResult] = await _await(await asyncio.to_thread(self.submit, request))
-        return results
+        return await self.aresult(await asyncio.to_thread(self.request, prompt, config, **options))
 
     async def abatch(
         self,
@@ -321,6 +317,15 @@ class Model:
         constraint = self.engine.constraint(request)
         self._worker.start(lambda: self.engine.generate(request, handle, constraint), handle.future)
         return handle
+
+    def result(self, request: GenerationRequest) -> list[CompletionResult]:
+        """Queue a checked request and wait for its completions."""
+        results: list[CompletionResult] = _wait(self.submit(request))
+        return results
+
+    async def aresult(self, request: GenerationRequest) -> list[CompletionResult]:
+        results: list[CompletionResult] = await _await(await asyncio.to_thread(self.submit, request))
+        return results
 
     def converse(self, steps: Any, branches: Branches) -> Any:
         """Run a conversation with the engine on branches that stay with the caller, and wait for its result."""
