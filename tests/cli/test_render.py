@@ -6,6 +6,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.color import Color
 from rich.console import Console
 
 from ramify.cli import render
@@ -17,11 +18,11 @@ def token(text: str | bytes, probability: float = 0.5, token_id: int = 7) -> Tok
     return TokenLogprob(token_id, token_bytes, Measured(math.log(probability), 1, 0.0))
 
 
-def terminal(no_color: bool = False) -> Console:
+def terminal(no_color: bool = False, colours: str = "truecolor") -> Console:
     return Console(
         file=io.StringIO(),
         force_terminal=True,
-        color_system="truecolor",
+        color_system=colours,
         no_color=no_color,
         width=40,
         markup=False,
@@ -96,8 +97,17 @@ def test_letters_can_be_read_on_every_colour(probability: float) -> None:
     assert (max(pair) + 0.05) / (min(pair) + 0.05) >= 4.5
 
 
+def test_256_colours_keep_the_steps_apart() -> None:
+    from rich.color import ColorSystem
+
+    nearest = [Color.parse(background).downgrade(ColorSystem.EIGHT_BIT).number for _, background, _ in render.SCALE]
+    assert len(set(nearest)) == len(render.SCALE)
+
+
 def test_colours_need_a_terminal_that_wants_them() -> None:
     assert render.has_colour(terminal())
+    assert render.has_colour(terminal(colours="256"))
+    assert not render.has_colour(terminal(colours="standard"))  # Sixteen colours do not hold seven steps in order.
     assert not render.has_colour(terminal(no_color=True))
     assert not render.has_colour(Console(file=io.StringIO()))
 

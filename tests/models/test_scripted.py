@@ -46,8 +46,9 @@ def test_a_function_sees_the_whole_history_of_each_branch() -> None:
 def test_hidden_states_are_alike_for_equal_tokens_only() -> None:
     model = ScriptedBackend()
     said = model.extend([Extension(model.root(), [0, 1, 0], 3, hidden=True)])
-    assert said.hidden is not None
-    assert (said.hidden @ said.hidden.T).tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 1]]
+    (states,) = said.hidden
+    assert states is not None
+    assert (states @ states.T).tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 1]]
 
 
 def test_a_fork_computes_nothing_and_shares_what_is_before_it() -> None:

@@ -57,8 +57,8 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def has_colour(on: Console) -> bool:
-    """Whether colours may carry meaning here: a terminal, and NO_COLOR is not set."""
-    return on.is_terminal and on.color_system is not None and not on.no_color
+    """Whether colours may carry meaning: on a terminal that tells the scale's steps apart, where NO_COLOR is not set."""
+    return on.is_terminal and on.color_system in ("256", "truecolor") and not on.no_color
 
 
 def note(text: str, quiet: bool = False) -> None:

@@ -136,9 +136,7 @@ class Search:
     def begin(self, *, hidden: bool = False) -> Steps:
         """Compute the prompt. Returns its last answer; `live` holds one empty beam."""
         ids = self.request.prompt_ids
-        wanted = len(ids) if hidden else 1
-        reuse = self.config.use_cache and not hidden
-        self._trunk, answers, self.cached = yield from prefill(self.branches, ids, reuse=reuse, wanted=wanted, hidden=hidden)
+        self._trunk, answers, self.cached = yield from prefill(self.branches, ids, reuse=self.config.use_cache, hidden=hidden)
         self._first = answers[-1].logits[-1:].clone()
         self.live = [Beam((), 0.0, self.branches.fork(self._trunk), self.constraint)]
         return answers

@@ -43,7 +43,7 @@ class Contrastive(Search):
                 return
             forks = [Beam((*beam.ids, token_id), 0.0, self.branches.fork(beam.branch), beam.constraint) for token_id in token_ids]
             answers = yield [self._look(fork) for fork in forks]
-            directions = torch.cat([_directions(answer) for answer in answers])
+            directions = torch.cat([_directions(answer)[-1:] for answer in answers])
             similarity = (said @ directions.T).amax(dim=0)
             alpha = self.config.penalty_alpha or 0.0
             best = int(((1.0 - alpha) * probabilities - alpha * similarity).argmax())
@@ -105,7 +105,7 @@ class Contrastive(Search):
 
 
 def _directions(answer: Answer) -> Tensor:
-    """(wanted, D): the hidden states at length 1, so that their products are cosines."""
+    """(tokens, D): the hidden states at length 1, so that their products are cosines."""
     assert answer.hidden is not None, "hidden states were asked for"
     lengths: Tensor = torch.linalg.vector_norm(answer.hidden, dim=-1, keepdim=True)
     return answer.hidden / lengths

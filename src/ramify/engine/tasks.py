@@ -65,7 +65,7 @@ class Task(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one extension of a search gave. logits: (wanted, V) float32; hidden: (wanted, D) or None."""
+    """What one extension of a search gave. logits: (wanted, V) float32; hidden: (its tokens, D) where asked for, else None."""
 
     logits: Tensor
     hidden: Tensor | None
@@ -76,18 +76,19 @@ Steps = Generator[list[Extension], list[Answer], Any]
 
 
 def prefill(
-    branches: Branches, ids: Sequence[int], *, reuse: bool = True, wanted: int = 1, hidden: bool = False
+    branches: Branches, ids: Sequence[int], *, reuse: bool = True, hidden: bool = False
 ) -> Generator[list[Extension], list[Answer], tuple[Trunk, list[Answer], int]]:
-    """Compute `ids` in pieces. Returns the branch, the answers for its last `wanted` positions, and the tokens not computed."""
-    branch = branches.open(ids[: len(ids) - wanted + 1], reuse=reuse)
+    """Compute `ids` in pieces. Returns the branch, the answers with its last logits and, if asked for, all hidden states, and
+    how many tokens were not computed."""
+    branch = branches.open(ids, reuse=reuse and not hidden)
     cached = branch.length
     answers: list[Answer] = []
     while branch.length < len(ids):
         start = branch.length
         piece = ids[start : start + PREFILL_TOKENS]
-        want = max(0, min(len(piece), start + len(piece) - (len(ids) - wanted)))
+        want = 1 if start + len(piece) == len(ids) else 0
         (answer,) = yield [Extension(branch, piece, want, hidden)]
-        if want:
+        if want or hidden:
             answers.append(answer)
     return branch, answers, cached
 
@@ -146,7 +147,7 @@ class SearchTask:
         answers = []
         for i in range(first, first + len(self._wanted)):
             rows = slice(outputs.starts[i], outputs.starts[i + 1])
-            answers.append(Answer(outputs.logits[rows], None if outputs.hidden is None else outputs.hidden[rows]))
+            answers.append(Answer(outputs.logits[rows], outputs.hidden[i] if outputs.hidden else None))
         if any(e.wanted for e in self._wanted):
             self._prompt = ()
         self._advance(answers)

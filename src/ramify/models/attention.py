@@ -81,7 +81,7 @@ def register() -> None:
     from transformers.masking_utils import AttentionMaskInterface
 
     AttentionInterface.register(NAME, tree_attention)
-    AttentionMaskInterface.register(NAME, _no_mask)  # type: ignore[arg-type]
+    AttentionMaskInterface.register(NAME, _no_mask)
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

@@ -78,7 +78,7 @@ class Extension:
     wanted: int = 1
     """How many of the last positions' logits to return; 0 for the middle of a long prompt."""
     hidden: bool = False
-    """Whether the last hidden states of the wanted positions are needed too."""
+    """Whether the last hidden states of these tokens are needed too, of all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,8 @@ class Outputs:
     """(N, V) float32, ids without a token at -inf."""
     starts: tuple[int, ...]
     """Extension i owns rows [starts[i], starts[i + 1])."""
-    hidden: "Tensor | None" = None
-    """(N, D) float32, the last hidden states, where some extension asked for them."""
+    hidden: "tuple[Tensor | None, ...]" = ()
+    """For each extension that asked: (its tokens, D) float32, the last hidden states. Empty when none asked."""
 
     def __getitem__(self, i: int) -> "Tensor":
         """(wanted, V): the logits of extension i."""

@@ -203,8 +203,11 @@ class ScriptedBackend:
             row[exists] = torch.as_tensor(self._script(history), dtype=torch.float32)[exists]
         if not any(row.hidden for row in rows):
             return Outputs(logits, starts)
-        last = torch.tensor([history[-1] for history in histories], dtype=torch.long)
-        return Outputs(logits, starts, torch.nn.functional.one_hot(last, self.codec.vocab_size).float())
+
+        def states(ids: Sequence[int]) -> "Tensor":
+            return torch.nn.functional.one_hot(torch.tensor(ids, dtype=torch.long), self.codec.vocab_size).float()
+
+        return Outputs(logits, starts, tuple(states(row.token_ids) if row.hidden else None for row in rows))
 
     def fork(self, branch: Trunk, at: int | None = None) -> ScriptedTrunk:
         assert isinstance(branch, ScriptedTrunk)

@@ -163,11 +163,14 @@ class TransformersBackend:
         ends = accumulate(len(row.token_ids) for row in rows)
         wanted = [i for row, end in zip(rows, ends, strict=True) for i in range(end - row.wanted, end)]
         index = torch.tensor(wanted, dtype=torch.long, device=self._device)
-        logits, hidden = self._forward(ids, index, any(row.hidden for row in rows), plan)
-        return Outputs(logits, starts, hidden)
+        logits, states = self._forward(ids, index, any(row.hidden for row in rows), plan)
+        if states is None:
+            return Outputs(logits, starts)
+        pieces = torch.split(states, [len(row.token_ids) for row in rows])
+        return Outputs(logits, starts, tuple(p.float() if row.hidden else None for row, p in zip(rows, pieces, strict=True)))
 
     def _forward(self, ids: Tensor, index: Tensor, hidden: bool, plan: attention.BatchPlan) -> tuple[Tensor, Tensor | None]:
-        """ids: (1, T); index: (N,) positions wanted. Returns logits (N, V) float32 and the last hidden states (N, D) or None."""
+        """ids: (1, T); index: (N,) positions wanted. Returns logits (N, V) float32, and the last hidden states (T, D) or None."""
         # A model must compute some logits; where none are wanted, one position is asked for and dropped.
         keep = index if len(index) else torch.zeros(1, dtype=torch.long, device=self._device)
         out = self.model(
@@ -179,8 +182,7 @@ class TransformersBackend:
             **({"output_hidden_states": True} if hidden else {}),
         )
         logits = out.logits[0] if self._keeps_logits else out.logits[0, keep]
-        last = out.hidden_states[-1][0, index].float() if hidden else None
-        return self._only_tokens(logits[: len(index)]), last
+        return self._only_tokens(logits[: len(index)]), out.hidden_states[-1][0] if hidden else None
 
     def _only_tokens(self, logits: Tensor) -> Tensor:
         """(N, V) -> a float32 copy, ids that the tokenizer does not have at -inf."""
@@ -191,12 +193,10 @@ class TransformersBackend:
     # Branches that do not.
 
     def _extend_plain(self, rows: Sequence[Extension], starts: tuple[int, ...]) -> Outputs:
-        wants_hidden = any(row.hidden for row in rows)
-        outputs = [self._extend_one(row, wants_hidden) for row in rows]
-        hidden = [h for _, h in outputs if h is not None]
-        return Outputs(torch.cat([logits for logits, _ in outputs]), starts, torch.cat(hidden) if hidden else None)
+        outputs = [self._extend_one(row) for row in rows]
+        return Outputs(torch.cat([logits for logits, _ in outputs]), starts, tuple(states for _, states in outputs))
 
-    def _extend_one(self, row: Extension, wants_hidden: bool) -> tuple[Tensor, Tensor | None]:
+    def _extend_one(self, row: Extension) -> tuple[Tensor, Tensor | None]:
         branch = row.branch
         assert isinstance(branch, PlainBranch), "a branch of another backend"
         branch.ids.extend(row.token_ids)
@@ -209,9 +209,9 @@ class TransformersBackend:
             end = branch.length
             if branch.computed and self._piece == 1:
                 end = branch.computed + 1
-            calls.append(self._call_plain(branch, end, wants_hidden))
+            calls.append(self._call_plain(branch, end, row.hidden))
         logits = torch.cat([logits for logits, _ in calls])[-row.wanted :] if row.wanted else calls[-1][0][:0]
-        hidden = torch.cat([h for _, h in calls if h is not None])[-row.wanted :].float() if wants_hidden else None
+        hidden = torch.cat([h for _, h in calls if h is not None])[-len(row.token_ids) :].float() if row.hidden else None
         return self._only_tokens(logits), hidden
 
     def _call_plain(self, branch: PlainBranch, end: int, wants_hidden: bool) -> tuple[Tensor, Tensor | None]:
@@ -269,7 +269,7 @@ class TransformersBackend:
             branch, starts = PlainBranch(), (0, *cuts)
             rows = [Extension(branch, ids[a:b], b - a) for a, b in pairwise(starts)]
             try:
-                got = torch.cat([self._extend_one(row, False)[0] for row in rows])
+                got = torch.cat([self._extend_one(row)[0] for row in rows])
             except (TypeError, AttributeError, ValueError, RuntimeError, KeyError, IndexError):
                 continue
             if self._close(got, library[:8]):
