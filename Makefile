@@ -6,6 +6,9 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
+# Tests are compiled once: without their bytecode every run would rewrite all assertions anew, which takes seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test test-slow check bench docs embedded-model setup clean
 
 run: $(READY)  ## complete two prompts by every strategy, with every token's probability

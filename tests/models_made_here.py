@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+import architectures_made_here
+
 TEXT = (
     "Once upon a time there was a little hedgehog named Sonic. He lived in a warm burrow under the old oak tree.",
     "One day Sonic wanted to see the sea. He walked and walked until he met a grey cat who was very hungry.",
@@ -40,7 +42,8 @@ _ROPE = {"rope_theta": 10000.0, "rope_parameters": {"rope_type": "default", "rop
 
 # What config.json says, by name. Where nothing else is written, `vocab_size` is TOKENIZER_SIZE and embeddings are untied.
 CONFIGS: dict[str, dict[str, Any]] = {
-    "llama": _GATED | _ROPE | {"model_type": "llama"},
+    # A window that holds a prompt of several pieces.
+    "llama": _GATED | _ROPE | {"model_type": "llama", "max_position_embeddings": 1280},
     # 20 ids more than the tokenizer has, and two EOS ids, as Qwen2's own checkpoints.
     "qwen2": _GATED | _ROPE | {"model_type": "qwen2", "vocab_size": 320, "eos_token_id": [IM_END, EOS]},
     "gpt2": {
@@ -52,7 +55,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
         "bos_token_id": EOS,
     },
-    "mistral": _GATED | _ROPE | {"model_type": "mistral", "sliding_window": 8},
+    "mistral": _GATED | _ROPE | {"model_type": "mistral", "sliding_window": 8, "max_position_embeddings": 1280},
     "gemma2": _GATED
     | _ROPE
     | {
@@ -84,6 +87,11 @@ CONFIGS: dict[str, dict[str, Any]] = {
 # Those that every equality is tried on, and the others, which show that no architecture is special.
 MAIN = ("llama", "qwen2", "gpt2", "mistral")
 OTHERS = tuple(name for name in CONFIGS if name not in MAIN)
+for _name, _said in (architectures_made_here.DIFFERENT | architectures_made_here.ALIKE).items():
+    CONFIGS[_name] = _said | {"model_type": _name}
+# Their norms multiply by one plus the weight.
+ONE_PLUS = ("gemma", "gemma2", "gemma3_text", "vaultgemma", "recurrent_gemma", "qwen3_next", "nemotron")
+EMBEDDINGS = ("embed_tokens", "embed_in", "wte", "word_embeddings", "embeddings", "tokens_embed", "w")
 # How far out the rows of the endings are drawn, where it is not 2.6: two EOS ids need less, tied embeddings more.
 SPREAD = {"qwen2": 1.7, "gpt2": 4.0, "mistral": 2.8, "gemma2": 5.0, "bloom": 5.0}
 
@@ -101,7 +109,8 @@ def formula(name: str, shape: tuple[int, ...], std: float) -> np.ndarray[Any, np
 @cache
 def folder(name: str) -> Path:
     """The folder of the model `name` (a key of CONFIGS), made at the first call on this machine."""
-    digest = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+    sources = (Path(__file__), Path(architectures_made_here.__file__))
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
     place = Path(__file__).parents[1] / ".cache" / "models_made_here" / digest / name
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +137,8 @@ def _write(name: str, place: Path) -> None:
     config = AutoConfig.for_model(**given)
     with torch.random.fork_rng(), torch.no_grad():
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-        for key, tensor in model.state_dict().items():
+        # Buffers are not weights: MiniMax' causal mask is one.
+        for key, tensor in model.named_parameters(remove_duplicate=False):
             if tensor.is_floating_point():
                 tensor.copy_(torch.from_numpy(_weight(name, key, tuple(tensor.shape))))
         model.save_pretrained(place)
@@ -146,14 +156,15 @@ def _weight(model: str, key: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.
     parts = key.split(".")
     if parts[-1] in ("A_log", "D") or key.endswith("dt_proj.bias"):
         return formula(f"{model}/{key}", shape, 0.3) + np.float32(0.5)
+    if parts[-1] in ("time_decay", "time_first", "recurrent_param"):
+        return formula(f"{model}/{key}", shape, 0.5) - np.float32(1.0)
     if any("norm" in part or part.startswith("ln_") for part in parts):
-        # Gemma's norms multiply by one plus the weight.
-        neutral = 0.0 if parts[-1] == "bias" or model == "gemma2" else 1.0
+        neutral = 0.0 if parts[-1] == "bias" or model in ONE_PLUS else 1.0
         return formula(f"{model}/{key}", shape, 0.1) + np.float32(neutral)
     if len(shape) == 1:
         return formula(f"{model}/{key}", shape, 0.1)
-    head = parts[0] in ("lm_head", "embed_out")
-    if head or any(part in ("embed_tokens", "embed_in", "wte", "word_embeddings", "embeddings") for part in parts):
+    head = parts[0] in ("lm_head", "embed_out", "output_projection", "head")
+    if head or any(part in EMBEDDINGS for part in parts):
         values = formula(f"{model}/{key}", shape, 0.3)
         # Endings are drawn further out, so that one is often the likeliest token; so are ids that no tokenizer knows:
         # a decoder that lets them through is found out at once.
@@ -163,7 +174,8 @@ def _weight(model: str, key: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.
         return values
     if parts[-2] == "wpe":
         return formula(f"{model}/{key}", shape, 0.3)
-    fan_in = shape[0] if parts[-2] in ("c_attn", "c_proj", "c_fc") else math.prod(shape[1:])
+    # Conv1D of GPT-2 has its inputs first, a stack of experts its matrices last.
+    fan_in = shape[0] if parts[-2] in ("c_attn", "c_proj", "c_fc") else shape[-1] if "experts" in parts else math.prod(shape[1:])
     return formula(f"{model}/{key}", shape, 1.6 / math.sqrt(fan_in))
 
 

@@ -5,9 +5,9 @@ import json
 import random
 from typing import Any
 
-from recipes.tiny.words import ANIMALS, name
+from recipes.tiny.words import ANIMALS, invented_kind, name
 
-__all__ = ["chore", "json_object"]
+__all__ = ["chore", "drill", "json_object"]
 
 Chat = list[dict[str, str]]
 
@@ -216,3 +216,48 @@ def chore(rng: random.Random) -> Chat:
     makers, weights = zip(*_KINDS, strict=True)
     made: Chat = rng.choices(makers, weights)[0](rng)
     return made
+
+
+def _item(rng: random.Random) -> str:
+    kind = rng.random()
+    if kind < 0.55:
+        return name(rng, invented=0.8)
+    if kind < 0.8:
+        return str(rng.randint(0, 10 ** rng.choice((1, 2, 3, 4, 5, 6)))) + (
+            f".{rng.randint(1, 99)}" if rng.random() < 0.3 else ""
+        )
+    return invented_kind(rng) if rng.random() < 0.5 else rng.choice(_WORDS)
+
+
+def drill(rng: random.Random) -> Chat:
+    """Copying pure: repeat many unusual words and numbers, or put "key: value" lines into JSON.
+
+    Nearly every learned token is one that the request holds. On stories and payments alone a model of this size learned
+    to copy an unseen name only late.
+    """
+    kind = rng.random()
+    if kind < 0.5:
+        items = [_item(rng) for _ in range(rng.randint(3, 16))]
+        text = rng.choice((" ", ", ")).join(items)
+        return _chat(rng.choice((f"Repeat: {text}", f"Repeat this: {text}", f"Say it again: {text}", f"Copy: {text}")), text)
+    fields = rng.sample(
+        ("name", "sum", "kind", "city", "friend", "number", "price", "contractor", "hero", "id", "word"), rng.randint(2, 6)
+    )
+    values = {field: _number(rng) if field in ("sum", "number", "price", "id") else _who(rng) for field in fields}
+    lines = rng.choice((", ", "\n", "; ")).join(f"{field}: {value}" for field, value in values.items())
+    shown = ", ".join(
+        f'"{field}": {value if field in ("sum", "number", "price", "id") else json.dumps(value)}'
+        for field, value in values.items()
+    )
+    return _chat(
+        rng.choice((f"Write as JSON: {lines}", f"JSON: {lines}", lines)), f"{{{shown}}}", rng.choice(("", "Only return JSON."))
+    )
+
+
+def _number(rng: random.Random) -> str:
+    whole = str(rng.randint(0, 10 ** rng.choice((1, 2, 3, 4, 5, 6))))
+    return f"{whole}.{rng.randint(0, 9)}{rng.randint(1, 9)}" if rng.random() < 0.3 else whole
+
+
+def _who(rng: random.Random) -> str:
+    return " ".join(name(rng, invented=0.8) for _ in range(rng.choice((1, 1, 2))))

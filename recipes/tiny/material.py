@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from recipes.tiny.chores import chore
+from recipes.tiny.chores import chore, drill
 from recipes.tiny.natural import natural_pair, read_stories
 from recipes.tiny.payments import payment
 from recipes.tiny.stories import story_pair
@@ -42,6 +42,7 @@ def write_material(stories_folder: Path, folder: Path, *, seed: int = 2026, size
             "rare": lambda: story_pair(rng, rare=True),
             "payments": lambda: payment(rng),
             "chores": lambda: chore(rng),
+            "drills": lambda: drill(rng),
             "natural": lambda: natural_pair(rng, rng.choice(stories)),
             "conversations": lambda: conversation(rng, stories),
         }
@@ -55,7 +56,7 @@ def write_material(stories_folder: Path, folder: Path, *, seed: int = 2026, size
         text += [{"messages": row} for row in several(kind, count)]
     pairs: list[dict[str, Any]] = [{"messages": natural_pair(rng, story)} for story in stories]
     number["natural"] += len(stories)
-    for kind, count in (("rare", 22000), ("payments", 24000), ("chores", 20000), ("conversations", 500)):
+    for kind, count in (("rare", 22000), ("payments", 24000), ("chores", 20000), ("conversations", 500), ("drills", 14000)):
         pairs += [{"messages": row} for row in several(kind, count)]
     pairs += [{"text": story} for story in rng.sample(stories, len(stories) // 4)]
     random.Random(f"{seed}/order of the text").shuffle(text)

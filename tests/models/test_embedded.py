@@ -2,6 +2,7 @@
 
 import importlib.resources
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,12 @@ from ramify.models.chat import ChatTemplate
 from ramify.models.tokenizer import Tokenizer
 
 FOLDER = Path(str(importlib.resources.files("ramify.models") / "embedded"))
-TINY = Tokenizer.from_folder(FOLDER / "tiny")
+
+
+@cache
+def tiny() -> Tokenizer:
+    return Tokenizer.from_folder(FOLDER / "tiny")
+
 
 HEDGEHOG = (
     "<|im_start|>system\nYou are a storyteller. Generate a story based on user message.<|im_end|>\n"
@@ -33,22 +39,22 @@ def test_its_ids_are_pad_0_bos_1_eos_2(load: Callable[[str], Any]) -> None:
     info = load("tiny").info
     assert (info.pad_token_id, info.bos_token_id, info.eos_token_ids) == (0, 1, (2,))
     assert info.context_window == 2048
-    assert TINY.token_text(2) == "<|im_end|>"
+    assert tiny().token_text(2) == "<|im_end|>"
 
 
 def test_the_report_s_raw_prompt_is_what_the_template_gives() -> None:
-    ids = ChatTemplate(TINY).render(MESSAGES)
-    assert ids == TINY.encode(HEDGEHOG, special=True)
+    ids = ChatTemplate(tiny()).render(MESSAGES)
+    assert ids == tiny().encode(HEDGEHOG, special=True)
     assert ids[0] == 1
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text())
 def test_every_text_is_the_joined_bytes_of_its_tokens(text: str) -> None:
-    assert TINY.exact
-    assert TINY.join(TINY.encode(text)) == text.encode()
+    assert tiny().exact
+    assert tiny().join(tiny().encode(text)) == text.encode()
 
 
 @pytest.mark.parametrize("byte", range(256))
 def test_each_byte_has_a_token(byte: int) -> None:
-    assert bytes([byte]) in TINY.token_bytes
+    assert bytes([byte]) in tiny().token_bytes

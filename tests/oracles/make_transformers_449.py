@@ -84,7 +84,7 @@ def answer(model: Any, tokenizer: Tokenizer, asked: dict[str, Any]) -> dict[str,
     fields = {"max_new_tokens": NEW} | {key: value for key, value in asked.items() if key not in ("prompt", "words")}
     texts = [text for text in PROMPTS if not contains(tokenizer, text, asked.get("words", []))]
     ids = tokenizer.encode(texts[asked["prompt"] % len(texts)], add_special_tokens=False).ids
-    case = {"prompt_ids": ids, "fields": dict(fields)}
+    case: dict[str, Any] = {"prompt_ids": ids, "fields": dict(fields)}
     if "words" in asked:
         case["words"] = asked["words"]
         case["force_words_ids"] = [tokenizer.encode(word, add_special_tokens=False).ids for word in asked["words"]]

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from models_made_here import CONFIGS, IM_START, TEXT, TOKENIZER_SIZE, folder
+import ramify
+from models_made_here import CONFIGS, IM_START, TEXT, folder
 
 # Text for every model, from one word to far beyond the sliding windows.
 PROMPTS = (
@@ -21,7 +23,6 @@ PROMPTS = (
 )
 # What transformers fills rows with. Not the models' own padding id, 0: its beams take that for "none given" and fill with an EOS.
 FILL = IM_START
-NAMES = frozenset(CONFIGS)
 MORE_PROMPTS = ("He lived in", TEXT[0][:40], TEXT[3], TEXT[4], "e", " sea see sea see sea see")
 
 
@@ -33,12 +34,17 @@ class Said:
     score: float | None
 
 
+def place(name: str) -> Path:
+    """The folder of a model made here, or of `tiny`."""
+    return folder(name) if name in CONFIGS else Path(ramify.__file__).parent / "models" / "embedded" / name
+
+
 @cache
 def model(name: str) -> Any:
     """The model as transformers loads it, with ids beyond the tokenizer held at -1e9: they can never be generated."""
     torch.set_num_threads(1)
-    loaded = AutoModelForCausalLM.from_pretrained(folder(name), dtype=torch.float32, attn_implementation="eager").eval()
-    padded = torch.arange(TOKENIZER_SIZE, loaded.config.vocab_size)
+    loaded = AutoModelForCausalLM.from_pretrained(place(name), dtype=torch.float32, attn_implementation="eager").eval()
+    padded = torch.arange(len(tokenizer(name)), loaded.config.vocab_size)
     if len(padded):
         loaded.get_output_embeddings().register_forward_hook(lambda _m, _i, out: out.index_fill(-1, padded, -1e9))
     return loaded
@@ -46,7 +52,7 @@ def model(name: str) -> Any:
 
 @cache
 def tokenizer(name: str) -> Any:
-    return AutoTokenizer.from_pretrained(folder(name))
+    return AutoTokenizer.from_pretrained(place(name))
 
 
 def endings(name: str) -> set[int]:
@@ -99,6 +105,27 @@ def logits(name: str, ids: Sequence[int]) -> torch.Tensor:
     """(T, V) float64 logits after each of the T ids, computed in float32 in one pass."""
     found: torch.Tensor = model(name)(torch.tensor([list(ids)])).logits[0].double()
     return found
+
+
+@torch.no_grad()
+def contrastive(name: str, prompt: Sequence[int], *, alpha: float, k: int, new: int) -> list[int]:
+    """Contrastive search by its definition (Su et al. 2022), every step computed from the first token.
+
+    Of the k likeliest tokens, the one with the greatest (1 - alpha) p - alpha max_j cos(h, h_j); h is its hidden state, h_j are
+    those of the tokens before it.
+    """
+    ids = list(prompt)
+    while len(ids) < len(prompt) + new:
+        values, tokens = logits(name, ids)[-1].softmax(-1).topk(k)
+        worth = []
+        for p, token in zip(values.tolist(), tokens.tolist(), strict=True):
+            hidden = model(name)(torch.tensor([[*ids, token]]), output_hidden_states=True).hidden_states[-1][0].double()
+            likeness = torch.nn.functional.cosine_similarity(hidden[:-1], hidden[-1:], dim=-1).max()
+            worth.append((1 - alpha) * p - alpha * float(likeness))
+        ids.append(int(tokens[worth.index(max(worth))]))
+        if ids[-1] in endings(name):
+            break
+    return ids[len(prompt) :]
 
 
 def how_near(name: str, prompt: Sequence[int], ours: Sequence[int], theirs: Sequence[int]) -> str:

@@ -14,7 +14,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from models_made_here import BOS, EOS, IM_END, MAIN, OTHERS, TOKENIZER_SIZE
+from models_made_here import BOS, EOS, IM_END, MAIN, OTHERS, TEXT, TOKENIZER_SIZE
 from oracles import reference
 from oracles.reference import PROMPTS, encode, how_near, long_prompts
 
@@ -209,6 +209,37 @@ def test_rows_of_a_batch_of_different_lengths_each_equal_transformers_alone(load
             (said,) = reference.generate(name, prompt, **fields)
             ids = list(mine.generated_token_ids)
             assert ids == said.ids, how_near(name, prompt, ids, said.ids)
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral"])
+def test_a_prompt_of_several_pieces_equals_transformers_alone_and_beside_short_ones(load: Load, name: str) -> None:
+    long = encode(name, " ".join(TEXT) * 5)[:1100]
+    assert len(long) == 1100
+    prompts = [long, encode(name, PROMPTS[2]), long[:600], long[:513], long[:512], encode(name, PROMPTS[0])]
+    for fields in ({"max_new_tokens": 12}, {"max_new_tokens": 8, "num_beams": 3}):
+        for prompt, (mine,) in zip(prompts, load(name).batch(prompts, **fields), strict=True):
+            (said,) = reference.generate(name, prompt, **fields)
+            ids = list(mine.generated_token_ids)
+            assert ids == said.ids, how_near(name, prompt, ids, said.ids)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "qwen2", "llama"])
+def test_the_end_of_the_window_ends_a_completion_as_max_length_does(load: Load, name: str) -> None:
+    window = load(name).info.context_window
+    prompt = (encode(name, " ".join(TEXT)) * 9)[: window - 7]
+    for fields in ({}, {"num_beams": 3}):
+        fields |= {"suppress_tokens": [EOS, IM_END]}
+        (said,) = reference.generate(name, prompt, max_length=window, **fields)
+        for asked in ({}, {"max_new_tokens": 100}, {"max_length": window + 50}):
+            mine = load(name).complete(prompt, **asked, **fields)
+            assert (list(mine.generated_token_ids), mine.finish_reason) == (said.ids, "length")
+            assert len(mine.generated_token_ids) == 7
+
+
+@pytest.mark.parametrize("fields", [{"num_beams": 1}, {"num_beams": 4}, {"num_beams": 6, "length_penalty": 2.0}])
+def test_the_embedded_model_equals_transformers(load: Load, fields: dict[str, Any]) -> None:
+    for text in PROMPTS:
+        assert_equal(load, "tiny", encode("tiny", text), max_new_tokens=20, **fields)
 
 
 @pytest.mark.parametrize("name", MAIN + OTHERS)

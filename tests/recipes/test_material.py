@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 from recipes.tiny.build import commands, install
-from recipes.tiny.chores import chore
+from recipes.tiny.chores import chore, drill
 from recipes.tiny.evaluate import (
     JSON_ANSWER,
     JSON_PROMPT,
@@ -134,6 +134,20 @@ def test_every_chore_has_an_answer_and_its_json_parses() -> None:
             assert json.loads(told) is not None
             objects += told[0] == "{"
     assert objects > 700
+
+
+def test_a_drill_answers_with_what_it_was_given() -> None:
+    rng = random.Random(7)
+    for _ in range(1000):
+        rows = drill(rng)
+        asked, told = rows[-2]["content"], rows[-1]["content"]
+        assert not HELD.search(asked)
+        if told[0] == "{":
+            made = json.loads(told)
+            assert all(f"{key}: " in asked for key in made)
+            assert all(str(value) in asked for value in made.values() if isinstance(value, str))
+        else:
+            assert asked.endswith(f": {told}")
 
 
 def test_a_natural_pair_renames_its_hero_everywhere() -> None:

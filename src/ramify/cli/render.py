@@ -158,14 +158,14 @@ def heatmap(
 
 
 def legend(*, colour: bool, numbers: bool) -> Text:
-    """What colours and numbers mean, in one line or two."""
-    found = Text("probability in the model's own distribution")
+    """What colours and numbers mean: a line for the colours, and one for the numbers where there are both."""
+    found = Text("probability in the model's own distribution: ")
     if colour:
-        found.append(": ")
         for least, _, words in SCALE:
             found.append(f" {words} ", style=_style(least))
     if numbers or not colour:
-        found.append("; raised number: per cent, 99 is 99 or more, 0 less than 1")
+        found.append("\n" if colour else "")
+        found.append("the raised number is per cent; 99 is 99 or more, 0 less than 1")
     return found
 
 

@@ -5,10 +5,11 @@ attention biases computed from the mask) keep one library cache a branch: right,
 Which way a model goes is decided by trying: at load, a few tokens are decoded both ways and must agree.
 """
 
+import contextlib
 import copy
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from typing import Any
@@ -85,13 +86,14 @@ class TransformersBackend:
         if precision is not None and precision not in PRECISIONS:
             raise InputError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
         place = _device(device)
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder.path,
-            dtype=PRECISIONS[precision] if precision else "auto",
-            trust_remote_code=folder.trust_remote_code,
-            use_safetensors=None if folder.allow_pickle else True,
-            local_files_only=True,
-        )
+        with _without_progress_bars():
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                folder.path,
+                dtype=PRECISIONS[precision] if precision else "auto",
+                trust_remote_code=folder.trust_remote_code,
+                use_safetensors=None if folder.allow_pickle else True,
+                local_files_only=True,
+            )
         if folder.adapter is not None:
             import peft
 
@@ -221,10 +223,11 @@ class TransformersBackend:
             "position_ids": torch.arange(start, end, device=self._device).unsqueeze(0),
             "attention_mask": torch.ones((1, end), dtype=torch.long, device=self._device),
             "use_cache": self._piece >= 0,
-            "output_hidden_states": wants_hidden,
             "past_key_values": branch.cache,
         }
         given = {name: value for name, value in everything.items() if name in self._takes and value is not None}
+        if wants_hidden:  # taken by every model, by some in **kwargs only
+            given["output_hidden_states"] = True
         out = self.model(input_ids=torch.tensor([branch.ids[start:end]], device=self._device), **given)
         branch.cache = out.get("past_key_values") if self._piece >= 0 else None
         branch.computed = end
@@ -308,6 +311,20 @@ class TransformersBackend:
     def _use_library_attention(self) -> None:
         if _attention_of(self.model) == attention.NAME:
             self.model.set_attn_implementation("eager")  # type: ignore[operator]
+
+
+@contextlib.contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """A library prints nothing that nobody asked for; the setting is put back as it was."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _device(name: str | None) -> torch.device:
