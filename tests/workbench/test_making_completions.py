@@ -1,0 +1,163 @@
+"""Every way of making a completion, on a model whose every probability is written down."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ramify.decoding.config import GenerationConfig
+from ramify.engine.model import Model
+from ramify.errors import InputError
+from ramify.models.scripted import ScriptedBackend, ScriptedTokenizer
+from ramify.store.database import Database
+from ramify.store.records import SampleRecord, SpanRecord
+from ramify.workbench import editing, generation
+from ramify.workbench.token_by_token import TokenByToken
+
+TABLE = {
+    "a": {"b": 0.5, "c": 0.3, "<eos>": 0.2},
+    "ab": {"c": 0.9, "<eos>": 0.1},
+    "abc": {"<eos>": 1.0},
+    "ac": {"a": 0.6, "<eos>": 0.4},
+    "aca": {"<eos>": 1.0},
+}
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with Database.open(tmp_path / "work.ramify") as opened:
+        yield opened
+
+
+@pytest.fixture
+def sample(database: Database) -> SampleRecord:
+    return database.samples.add("a", title="one")
+
+
+def model() -> Model:
+    return Model(ScriptedBackend(TABLE))
+
+
+def made(database: Database, sample: SampleRecord, **fields: Any) -> Any:
+    return generation.generate(database, model(), sample, GenerationConfig(**fields))[0]
+
+
+def test_a_generated_completion_says_how_it_was_made(database: Database, sample: SampleRecord) -> None:
+    record = made(database, sample)
+    assert (record.text, record.token_ids, record.finish_reason, record.truncated) == ("bc", (1, 2, 3), "eos", False)
+    assert record.spans == (SpanRecord(0, 3, "sampled"),)
+    assert record.model == "scripted"
+    (measured,) = database.logprobs.of(record.id)
+    assert [round(math.exp(token.logprob), 5) for token in measured.tokens] == [0.5, 0.9, 1.0]
+
+
+def test_several_at_once_are_one_step_of_the_history(database: Database, sample: SampleRecord) -> None:
+    config = GenerationConfig(do_sample=True, seed=5, num_return_sequences=3)
+    records = generation.generate(database, model(), sample, config)
+    assert [r.seed for r in records] == [5, 6, 7]
+    database.history.undo()
+    assert database.completions.of(sample.id) == []
+
+
+def test_a_truncated_completion_goes_on_from_its_own_ids(database: Database, sample: SampleRecord) -> None:
+    parent = made(database, sample, max_new_tokens=1)
+    assert (parent.text, parent.truncated) == ("b", True)
+    (child,) = generation.continue_completion(database, model(), sample, parent, GenerationConfig())
+    assert (child.text, child.token_ids, child.finish_reason) == ("bc", (1, 2, 3), "eos")
+    assert (child.parent_id, child.branch_position) == (parent.id, 1)
+    assert child.spans == (SpanRecord(0, 1, "sampled"), SpanRecord(1, 3, "sampled"))
+    (measured,) = database.logprobs.of(child.id)
+    assert [round(math.exp(token.logprob), 5) for token in measured.tokens] == [0.5, 0.9, 1.0]
+    with pytest.raises(InputError, match="ended by EOS"):
+        generation.continue_completion(database, model(), sample, child, GenerationConfig())
+
+
+def test_a_typed_text_is_tokenized_and_goes_on(database: Database, sample: SampleRecord) -> None:
+    parent = editing.write(database, sample, "c", truncated=True)
+    (child,) = generation.continue_completion(database, model(), sample, parent, GenerationConfig())
+    assert (child.text, child.token_ids) == ("ca", (2, 0, 3))
+    assert child.spans == (SpanRecord(0, 1, "typed"), SpanRecord(1, 3, "sampled"))
+
+
+def test_any_model_can_score_any_completion(database: Database, sample: SampleRecord) -> None:
+    record = editing.write(database, sample, "bc", model="somebody else")
+    measured = generation.score(database, model(), sample, record)
+    assert measured.sum_logprob == pytest.approx(math.log(0.45), abs=1e-4)
+    assert [m.model for m in database.logprobs.of(record.id)] == ["scripted"]
+
+
+def test_a_draft_grows_and_a_cancelled_one_keeps_its_text(database: Database, sample: SampleRecord) -> None:
+    whole = generation.Draft(database, model(), sample, GenerationConfig())
+    assert "".join(event.text for event in whole.events()) == "bc"
+    assert whole.record.draft
+    assert whole.save().draft is False
+    endless = Model(ScriptedBackend({}, context_window=10**6))
+    draft = generation.Draft(database, endless, sample, GenerationConfig(ignore_eos=True, do_sample=True, seed=0), every_tokens=2)
+    for i, _ in enumerate(events := draft.events()):
+        if i == 4:
+            events.close()  # type: ignore[attr-defined]
+            break
+    kept = database.completions.get(draft.record.id)
+    assert (kept.finish_reason, kept.truncated, len(kept.token_ids or ())) == ("cancelled", True, 5)
+
+
+def test_picked_tokens_are_exactly_the_ids_and_each_pick_is_one_forward_pass_of_one_token(
+    database: Database, sample: SampleRecord
+) -> None:
+    backend = ScriptedBackend(TABLE)
+    with TokenByToken(database, Model(backend), sample) as session:
+        shown = session.candidates(1)
+        assert [(c.text, c.probability, c.ends) for c in shown.shown] == [("b", 0.5, False), ("<eos>", pytest.approx(0.2), True)]
+        assert shown.others == pytest.approx(0.3)
+        passes, tokens = backend.forward_passes, backend.tokens_computed
+        session.pick(2)
+        session.candidates()
+        assert (backend.forward_passes - passes, backend.tokens_computed - tokens) == (1, 1)
+        session.pick(0)
+        session.undo()
+        assert session.text == "c"
+        session.pick(3)
+        with pytest.raises(InputError, match="has ended"):
+            session.pick(1)
+        record = session.save()
+    assert (record.text, record.token_ids, record.finish_reason, record.truncated) == ("c", (2, 3), "eos", False)
+    assert record.spans == (SpanRecord(0, 2, "picked"),)
+
+
+def test_picking_may_stop_anywhere_and_the_model_may_finish_the_rest(database: Database, sample: SampleRecord) -> None:
+    with TokenByToken(database, model(), sample, prefill="c") as session:
+        session.type("a")
+        stopped = session.save()
+        session.finish()
+        finished = session.save()
+    assert (stopped.text, stopped.finish_reason, stopped.truncated) == ("ca", "user", True)
+    assert (finished.text, finished.token_ids, finished.finish_reason) == ("ca", (2, 0, 3), "eos")
+    assert finished.spans == (SpanRecord(0, 1, "prefill"), SpanRecord(1, 2, "typed"), SpanRecord(2, 3, "sampled"))
+
+
+def test_an_edit_keeps_the_ids_and_measures_of_what_it_does_not_touch(database: Database, sample: SampleRecord) -> None:
+    parent = made(database, sample)
+    child = editing.edit(database, sample, parent, "bac", model=model())
+    assert (child.token_ids, child.model, child.finish_reason) == ((1, 0, 2, 3), "scripted", "written")
+    assert child.spans == (SpanRecord(0, 1, "sampled"), SpanRecord(1, 2, "typed"), SpanRecord(2, 4, "sampled"))
+    (measured,) = database.logprobs.of(child.id)
+    assert [token.token_id for token in measured.tokens] == [1]
+    with pytest.raises(InputError, match="the same"):
+        editing.edit(database, sample, parent, "bc")
+
+
+CODEC = ScriptedTokenizer(["a", "b", "ab", "ba", "é", "c"])
+
+
+@given(old=st.text("abcé", max_size=12), new=st.text("abcé", max_size=12))
+def test_an_edit_spells_the_new_text_whatever_was_changed(old: str, new: str) -> None:
+    ids = (*CODEC.encode(old), *CODEC.eos_token_ids)
+    found = editing.edit_of(CODEC, ids, old, new)
+    rebuilt = (*ids[: found.kept_start], *found.typed, *ids[len(ids) - found.kept_end :])
+    assert CODEC.decode(rebuilt) == new
+    if old == new:
+        assert found.typed == ()

@@ -1,0 +1,89 @@
+"""The workspace in the hand: generate, judge, undo, close, open again."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ramify.engine.model import Model
+from ramify.models.scripted import ScriptedBackend
+from ramify.workbench.workspace import Workspace
+from workbench.test_making_completions import TABLE
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> Path:
+    return tmp_path / "stories.ramify"
+
+
+@pytest.fixture
+def ws(where: Path) -> Iterator[Workspace]:
+    with Workspace.open(where) as opened:
+        yield opened
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model(ScriptedBackend(TABLE))
+
+
+def test_one_completion_or_a_list(ws: Workspace, model: Model) -> None:
+    sample = ws.samples.add("a")
+    one = ws.generate(sample, model=model)
+    assert not isinstance(one, list)
+    assert one.text == "bc"
+    several = ws.generate(sample, model=model, n=2, do_sample=True, seed=1)
+    assert isinstance(several, list)
+    assert [record.seed for record in several] == [1, 2]
+    both = ws.generate(sample, model=[model, model], max_new_tokens=1)
+    assert isinstance(both, list)
+    assert [record.text for record in both] == ["b", "b"]
+
+
+def test_a_facet_prefers_what_another_one_does_not_and_everything_is_there_after_reopening(where: Path, model: Model) -> None:
+    with Workspace.open(where) as ws:
+        sample = ws.samples.add("a", title="letters")
+        first = ws.generate(sample, model=model)
+        second = ws.write(sample, "c", model="Grok")
+        assert not isinstance(first, list)
+        ws.facets.add("legal")
+        ws.facets.add("brainstorming")
+        ws.prefer(first, second, "legal")
+        ws.prefer(second, first, "brainstorming")
+        ws.rate(first, "legal", 9)
+        cut = ws.generate(sample, model=model, max_new_tokens=1)
+        assert not isinstance(cut, list)
+        grown = ws.continue_(cut, model=model)
+        edited = ws.edit(second, "ca")
+        ws.undo()
+        assert [r.id for r in ws.completions.of(sample.id)] == [first.id, second.id, cut.id, grown.id]
+        ws.redo()
+    with Workspace.open(where) as again:
+        texts = {r.text: r for r in again.completions.of(sample.id)}
+        assert set(texts) == {"bc", "c", "b", "ca"}
+        assert texts["ca"].parent_id == second.id == edited.parent_id
+        assert [(p.facet, p.better_id, p.worse_id) for p in again.judgements.preferences()] == [
+            ("legal", first.id, second.id),
+            ("brainstorming", second.id, first.id),
+        ]
+
+
+def test_the_target_model_is_the_facet_s_then_its_ancestors_then_the_workspace_s(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def load(name: str) -> Model:
+        asked.append(name)
+        return Model(ScriptedBackend(TABLE))
+
+    monkeypatch.setattr("ramify.workbench.workspace.load", load)
+    ws.facets.add("letters", target_model="big")
+    ws.facets.add("legal", parent="letters")
+    ws.facets.add("plain")
+    ws.model(facet="legal")
+    ws.model(facet="plain")
+    ws.database.settings.set("target_model", "ours")
+    ws.model(facet="plain")
+    ws.model(facet="legal")
+    assert asked == ["big", "tiny", "ours"]
