@@ -66,26 +66,43 @@ def test_several_at_once_are_one_step_of_the_history(database: Database, sample:
 def test_a_truncated_completion_goes_on_from_its_own_ids(database: Database, sample: SampleRecord) -> None:
     parent = made(database, sample, max_new_tokens=1)
     assert (parent.text, parent.truncated) == ("b", True)
-    (child,) = generation.continue_completion(database, model(), sample, parent, GenerationConfig())
+    (child,) = generation.continue_completion(database, model(), parent, GenerationConfig())
     assert (child.text, child.token_ids, child.finish_reason) == ("bc", (1, 2, 3), "eos")
     assert (child.parent_id, child.branch_position) == (parent.id, 1)
     assert child.spans == (SpanRecord(0, 1, "sampled"), SpanRecord(1, 3, "sampled"))
     (measured,) = database.logprobs.of(child.id)
     assert [round(math.exp(token.logprob), 5) for token in measured.tokens] == [0.5, 0.9, 1.0]
     with pytest.raises(InputError, match="ended by EOS"):
-        generation.continue_completion(database, model(), sample, child, GenerationConfig())
+        generation.continue_completion(database, model(), child, GenerationConfig())
 
 
 def test_a_typed_text_is_tokenized_and_goes_on(database: Database, sample: SampleRecord) -> None:
     parent = editing.write(database, sample, "c", truncated=True)
-    (child,) = generation.continue_completion(database, model(), sample, parent, GenerationConfig())
+    (child,) = generation.continue_completion(database, model(), parent, GenerationConfig())
     assert (child.text, child.token_ids) == ("ca", (2, 0, 3))
     assert child.spans == (SpanRecord(0, 1, "typed"), SpanRecord(1, 3, "sampled"))
 
 
+def test_a_completion_goes_on_and_is_scored_after_its_own_revision_of_the_prompt(
+    database: Database, sample: SampleRecord
+) -> None:
+    parent = made(database, sample, max_new_tokens=1)
+    database.samples.revise(sample.id, "ac")
+    (child,) = generation.continue_completion(database, model(), parent, GenerationConfig())
+    assert (child.text, child.prompt_id) == ("bc", parent.prompt_id)
+    assert generation.score(database, model(), child).sum_logprob == pytest.approx(math.log(0.45), abs=1e-4)
+
+
+def test_an_edit_of_a_truncated_text_is_truncated_unless_its_end_was_typed(database: Database, sample: SampleRecord) -> None:
+    parent = made(database, sample, max_new_tokens=2)
+    assert (parent.text, parent.truncated) == ("bc", True)
+    assert editing.edit(database, parent, "ac", model=model()).truncated
+    assert not editing.edit(database, parent, "bca", model=model()).truncated
+
+
 def test_any_model_can_score_any_completion(database: Database, sample: SampleRecord) -> None:
     record = editing.write(database, sample, "bc", model="somebody else")
-    measured = generation.score(database, model(), sample, record)
+    measured = generation.score(database, model(), record)
     assert measured.sum_logprob == pytest.approx(math.log(0.45), abs=1e-4)
     assert [m.model for m in database.logprobs.of(record.id)] == ["scripted"]
 
@@ -134,6 +151,8 @@ def test_picking_may_stop_anywhere_and_the_model_may_finish_the_rest(database: D
         stopped = session.save()
         session.finish()
         finished = session.save()
+        session.undo()
+        assert session.token_ids == (2, 0)
     assert (stopped.text, stopped.finish_reason, stopped.truncated) == ("ca", "user", True)
     assert (finished.text, finished.token_ids, finished.finish_reason) == ("ca", (2, 0, 3), "eos")
     assert finished.spans == (SpanRecord(0, 1, "prefill"), SpanRecord(1, 2, "typed"), SpanRecord(2, 3, "sampled"))
@@ -141,13 +160,13 @@ def test_picking_may_stop_anywhere_and_the_model_may_finish_the_rest(database: D
 
 def test_an_edit_keeps_the_ids_and_measures_of_what_it_does_not_touch(database: Database, sample: SampleRecord) -> None:
     parent = made(database, sample)
-    child = editing.edit(database, sample, parent, "bac", model=model())
+    child = editing.edit(database, parent, "bac", model=model())
     assert (child.token_ids, child.model, child.finish_reason) == ((1, 0, 2, 3), "scripted", "written")
     assert child.spans == (SpanRecord(0, 1, "sampled"), SpanRecord(1, 2, "typed"), SpanRecord(2, 4, "sampled"))
     (measured,) = database.logprobs.of(child.id)
     assert [token.token_id for token in measured.tokens] == [1]
     with pytest.raises(InputError, match="the same"):
-        editing.edit(database, sample, parent, "bc")
+        editing.edit(database, parent, "bc")
 
 
 CODEC = ScriptedTokenizer(["a", "b", "ab", "ba", "é", "c"])

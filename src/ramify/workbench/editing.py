@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ramify.engine.model import Model
 from ramify.errors import InputError
-from ramify.models.base import TextCodec
 from ramify.store.database import Database
 from ramify.store.records import CompletionRecord, NewCompletion, SampleRecord, SpanRecord
+
+if TYPE_CHECKING:
+    from ramify.engine.model import Model
+    from ramify.models.base import TextCodec
 
 __all__ = ["Edit", "edit", "edit_of", "write"]
 
@@ -36,7 +39,7 @@ class Edit:
     kept_end: int
 
 
-def edit_of(codec: TextCodec, token_ids: Sequence[int], old: str, new: str) -> Edit:
+def edit_of(codec: "TextCodec", token_ids: Sequence[int], old: str, new: str) -> Edit:
     """The tokens that an edit from `old` to `new` does not touch. A token whose bytes the edit touches is typed anew.
 
     token_ids: those of `old`, with an EOS or cut-off text after it perhaps; what stands beyond the old text counts as its end.
@@ -63,11 +66,10 @@ def edit_of(codec: TextCodec, token_ids: Sequence[int], old: str, new: str) -> E
 
 def edit(
     database: Database,
-    sample: SampleRecord,
     parent: CompletionRecord,
     text: str,
     *,
-    model: Model | None = None,
+    model: "Model | None" = None,
     name: str | None = None,
 ) -> CompletionRecord:
     """A child with the new text: its model's name kept (or `name`), the typed span marked, untouched tokens with their logprobs.
@@ -92,11 +94,13 @@ def edit(
         generated_start=min(parent.generated_start, _common(parent.text, text)),
         token_ids=ids,
         spans=spans,
+        # Where the end stands as it was, it is cut as it was; an end that was typed is meant.
+        truncated=parent.truncated and _common(parent.text[::-1], text[::-1]) > 0,
         parent_id=parent.id,
         branch_position=position,
     )
     with database.action("edit", str(parent.id)):
-        child = database.completions.add(sample.id, new, prompt_id=parent.prompt_id)
+        child = database.completions.add(parent.sample_id, new, prompt_id=parent.prompt_id)
         if kept is not None:
             for record in database.logprobs.of(parent.id):
                 tokens = record.tokens[: max(0, kept.kept_start - record.start)]

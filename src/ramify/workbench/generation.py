@@ -5,7 +5,7 @@ from typing import Any
 
 from ramify.decoding.config import GenerationConfig
 from ramify.engine.model import Model
-from ramify.engine.requests import CompletionResult, TokenEvent
+from ramify.engine.requests import CompletionResult, Prompt, TokenEvent
 from ramify.errors import InputError
 from ramify.store.database import Database
 from ramify.store.records import CompletionRecord, LogprobsRecord, NewCompletion, SampleRecord, SpanRecord, TokenLogprob
@@ -122,7 +122,6 @@ def _as_draft(new: NewCompletion) -> NewCompletion:
 def continue_completion(
     database: Database,
     model: Model,
-    sample: SampleRecord,
     parent: CompletionRecord,
     config: GenerationConfig,
     *,
@@ -138,7 +137,7 @@ def continue_completion(
         )
     before = own_ids(model, parent)
     same = parent.token_ids is not None and before == parent.token_ids
-    prompt_ids, _ = model.ids_of(sample.prompt)
+    prompt_ids, _ = model.ids_of(prompt_of(database, parent))
     request = model.request_of_ids((*prompt_ids, *before), before, config, logprobs=alternatives)
     spans = list(parent.spans) if same else [SpanRecord(0, len(before), _origin(parent))]
     measured = _measured_before(database, model, parent) if same else ()
@@ -154,17 +153,20 @@ def continue_completion(
                 branch_position=len(before),
                 logprobs_before=measured,
             )
-            children.append(database.completions.add(sample.id, new, prompt_id=parent.prompt_id))
+            children.append(database.completions.add(parent.sample_id, new, prompt_id=parent.prompt_id))
     return children
 
 
-def score(
-    database: Database, model: Model, sample: SampleRecord, completion: CompletionRecord, *, top: int = ALTERNATIVES
-) -> LogprobsRecord:
+def score(database: Database, model: Model, completion: CompletionRecord, *, top: int = ALTERNATIVES) -> LogprobsRecord:
     """Measure a completion under a model, which need not be its own, and keep the measures beside those of others."""
     ids = own_ids(model, completion)
-    scored = model.score(sample.prompt, ids, top=top)
+    scored = model.score(prompt_of(database, completion), ids, top=top)
     return database.logprobs.put(completion.id, model.info.name, model.info.fingerprint, kept_logprobs(scored.logprobs), start=0)
+
+
+def prompt_of(database: Database, completion: CompletionRecord) -> Prompt:
+    """The revision of the prompt that the completion answers."""
+    return next(p.prompt for p in database.samples.revisions(completion.sample_id) if p.id == completion.prompt_id)
 
 
 def own_ids(model: Model, completion: CompletionRecord) -> tuple[int, ...]:

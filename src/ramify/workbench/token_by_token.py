@@ -94,11 +94,12 @@ class TokenByToken:
         self._append(self._model.codec.encode(text), "typed")
 
     def undo(self) -> None:
-        """Take the last token back. Raises InputError where there is none."""
-        if len(self._steps) == 1:
-            raise InputError("there is no token to take back; the prefill stays")
+        """Take back what the model finished, else the last token. Raises InputError where there is none."""
         if self._finished is not None:
             self._finished = None
+            return
+        if len(self._steps) == 1:
+            raise InputError("there is no token to take back; the prefill stays")
         branch, _ = self._steps.pop()
         branch.free()
 

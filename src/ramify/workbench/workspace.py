@@ -116,8 +116,7 @@ class Workspace:
         """Go on where a truncated completion ends, with the model that made it unless another is named."""
         parent = self._completion(completion)
         loaded = self.model(model if model is not None else self._maker(parent))
-        sample = self._sample(parent.sample_id)
-        return generation.continue_completion(self.database, loaded, sample, parent, _config(config, fields))[0]
+        return generation.continue_completion(self.database, loaded, parent, _config(config, fields))[0]
 
     def write(self, sample: SampleRecord | int, text: str, *, model: str = "manual", truncated: bool = False) -> CompletionRecord:
         """Keep a text that was typed, or pasted under the name of what wrote it."""
@@ -128,7 +127,7 @@ class Workspace:
         parent = self._completion(completion)
         maker = self._maker(parent) if parent.token_ids is not None else None
         loaded = self.model(maker) if maker is not None else None
-        return editing.edit(self.database, self._sample(parent.sample_id), parent, text, model=loaded, name=model)
+        return editing.edit(self.database, parent, text, model=loaded, name=model)
 
     def token_by_token(
         self,
@@ -144,7 +143,7 @@ class Workspace:
     def score(self, completion: CompletionRecord | int, *, model: str | Model | None = None, top: int = 5) -> LogprobsRecord:
         """Measure a completion under any model and keep the measures."""
         record = self._completion(completion)
-        return generation.score(self.database, self.model(model), self._sample(record.sample_id), record, top=top)
+        return generation.score(self.database, self.model(model), record, top=top)
 
     # Judging.
 
