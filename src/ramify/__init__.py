@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ramify.engine.model import Model, load
     from ramify.engine.requests import CompletionResult, Scored, TokenEvent, TokenLogprob
     from ramify.errors import RamifyError
+    from ramify.workbench.workspace import Workspace
 
 __version__ = "0.1.0"
 
@@ -26,6 +27,7 @@ __all__ = [
     "Scored",
     "TokenEvent",
     "TokenLogprob",
+    "Workspace",
     "__version__",
     "load",
 ]
@@ -39,6 +41,7 @@ _HOMES = {
     "Scored": "ramify.engine.requests",
     "TokenEvent": "ramify.engine.requests",
     "TokenLogprob": "ramify.engine.requests",
+    "Workspace": "ramify.workbench.workspace",
     "load": "ramify.engine.model",
 }
 

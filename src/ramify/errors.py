@@ -6,8 +6,11 @@ RamifyError
 │   ├── ConstraintError               a schema, grammar, regular expression or word list that cannot be enforced
 │   ├── PromptTooLongError            more tokens than the model's context window
 │   ├── ModelNotFoundError            no model of that name or folder
+│   ├── NotFoundError                 no sample, completion, facet, tag, filter or tree of that id or name
 │   ├── UnsafeModelError              pickled weights or remote code, and nobody asked for them
 │   └── UnsupportedError              this model or backend cannot do what was asked
+├── WorkspaceError                    the workspace cannot be opened, read or written
+│   └── NewerWorkspaceError           a newer Ramify made it
 ├── EngineError                       the engine failed; every request that it held is told
 └── CancelledError                    the request was cancelled before it finished
 """
@@ -21,10 +24,13 @@ __all__ = [
     "EngineError",
     "InputError",
     "ModelNotFoundError",
+    "NewerWorkspaceError",
+    "NotFoundError",
     "PromptTooLongError",
     "RamifyError",
     "UnsafeModelError",
     "UnsupportedError",
+    "WorkspaceError",
 ]
 
 
@@ -64,12 +70,24 @@ class ModelNotFoundError(InputError):
     """No model of that name or folder."""
 
 
+class NotFoundError(InputError):
+    """No sample, completion, facet, tag, filter or tree of that id or name."""
+
+
 class UnsafeModelError(InputError):
     """Pickled weights or remote code, and nobody asked for them."""
 
 
 class UnsupportedError(InputError):
     """This model or backend cannot do what was asked."""
+
+
+class WorkspaceError(RamifyError):
+    """The workspace cannot be opened, read or written: not one, read-only, disk full, busy too long, damaged."""
+
+
+class NewerWorkspaceError(WorkspaceError):
+    """A newer Ramify made this workspace."""
 
 
 class EngineError(RamifyError):

@@ -25,6 +25,8 @@ class Settings:
     """RAMIFY_PRECISION: "float32", "bfloat16" or "float16"; None leaves the choice to the backend."""
     threads: int | None = None
     """RAMIFY_THREADS: CPU threads of a forward pass, at least 1; None leaves the choice to torch."""
+    workspace: str | None = None
+    """RAMIFY_WORKSPACE: a workspace's path or URL; None leaves commands with the last one used."""
 
     @classmethod
     def load(cls, env: Mapping[str, str] = os.environ) -> "Settings":
@@ -39,6 +41,7 @@ class Settings:
             device=given.get("RAMIFY_DEVICE"),
             precision=given.get("RAMIFY_PRECISION"),
             threads=None if threads is None else int(threads),
+            workspace=given.get("RAMIFY_WORKSPACE"),
         )
 
 

@@ -68,6 +68,16 @@ def test_a_facet_prefers_what_another_one_does_not_and_everything_is_there_after
         ]
 
 
+def test_a_beam_tree_and_blocks_begin_at_the_sample(ws: Workspace, model: Model) -> None:
+    sample = ws.samples.add("a")
+    with ws.beam_tree(sample, model=model) as tree:
+        grown = tree.beam_out(width=2)
+        assert [tree.text(node) for node in grown] == ["b", "c"]
+        assert tree.save(grown[0]).text == "b"
+    assert ws.beam_tree(sample, model=model).id == tree.id
+    assert ws.blocks(sample, model=model).propose(1)[0].text == "bc"
+
+
 def test_the_target_model_is_the_facet_s_then_its_ancestors_then_the_workspace_s(
     ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

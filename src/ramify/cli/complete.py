@@ -2,12 +2,13 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ramify.cli import options, render
+from ramify.cli import prompt as asked
 from ramify.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from ramify.engine.model import Model
     from ramify.engine.requests import CompletionResult, Prompt, TokenEvent
 
-__all__ = ["app", "read_messages"]
+__all__ = ["app"]
 
 app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
 
@@ -25,34 +26,12 @@ PROMPT, OUTPUT, MODEL = "Prompt", "Output", options.MODEL
 @app.command()
 @options.takes_settings
 def complete(
-    prompt: Annotated[
-        str | None, typer.Argument(metavar="PROMPT", help="The text to complete; - reads it from standard input.")
-    ] = None,
-    file: Annotated[
-        str | None, typer.Option("--file", "-f", metavar="FILE", help="Read the prompt from a file.", rich_help_panel=PROMPT)
-    ] = None,
-    exact: Annotated[
-        bool, typer.Option("--exact", help="Keep the line end that closes a file or standard input.", rich_help_panel=PROMPT)
-    ] = False,
-    chat: Annotated[
-        bool,
-        typer.Option("--chat", help="The prompt is a user's message, through the model's chat template.", rich_help_panel=PROMPT),
-    ] = False,
-    system: Annotated[
-        str | None,
-        typer.Option(
-            "--system", "-s", metavar="TEXT", help="A system message before it; implies --chat.", rich_help_panel=PROMPT
-        ),
-    ] = None,
-    messages: Annotated[
-        str | None,
-        typer.Option(
-            "--messages",
-            metavar="FILE",
-            help="A JSON file with a list of {role, content}; - is standard input.",
-            rich_help_panel=PROMPT,
-        ),
-    ] = None,
+    prompt: asked.Text = None,
+    file: asked.File = None,
+    exact: asked.Exact = False,
+    chat: asked.Chat = False,
+    system: asked.System = None,
+    messages: asked.Messages = None,
     prefill: Annotated[
         str | None, typer.Option("--prefill", metavar="TEXT", help="The completion begins exactly so.", rich_help_panel=PROMPT)
     ] = None,
@@ -100,7 +79,7 @@ def complete(
 
     Standard output gets the completion alone, its prefill included; remarks (why it ended, its seed) go to standard error.
     """
-    given = _prompt(prompt, file=file, exact=exact, chat=chat, system=system, messages=messages)
+    given = asked.read_prompt(prompt, file=file, exact=exact, chat=chat, system=system, messages=messages)
     config = options.settings_from(settings, preset)
     if stream and not as_json and config.num_return_sequences > 1:
         raise InputError(
@@ -133,61 +112,6 @@ def complete(
                 continue
             _show(result, render.names_of(loaded), logprobs=logprobs, numbers=numbers)
             _remark(result, quiet, f"completion {index + 1} of {len(results)}: " if len(results) > 1 else "")
-
-
-# What is asked.
-
-
-def _prompt(
-    prompt: str | None, *, file: str | None, exact: bool, chat: bool, system: str | None, messages: str | None
-) -> "Prompt":
-    sources = {"a prompt": prompt, "--file": file, "--messages": messages}
-    named = [name for name, value in sources.items() if value is not None]
-    if len(named) > 1:
-        raise InputError(f"{' and '.join(named)} were given; give one of them")
-    if messages is not None:
-        if system is not None or chat:
-            raise InputError("--messages holds the whole conversation; leave --system and --chat out")
-        return read_messages(_stdin() if messages == "-" else options.read_text(messages), messages)
-    if prompt is not None and prompt != "-":
-        text = prompt
-    elif file is not None:
-        text = _closed(_stdin() if file == "-" else options.read_text(file), exact)
-    elif prompt == "-" or not sys.stdin.isatty():
-        text = _closed(_stdin(), exact)
-    else:
-        raise InputError("there is no prompt; give it as text, with --file, or on standard input (-)")
-    if not chat and system is None:
-        return text
-    before = [] if system is None else [{"role": "system", "content": system}]
-    return [*before, {"role": "user", "content": text}]
-
-
-def _stdin() -> str:
-    try:
-        return sys.stdin.buffer.read().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"standard input is not UTF-8 text ({error.reason} at byte {error.start})") from error
-
-
-def _closed(text: str, exact: bool) -> str:
-    """Editors and `echo` close a text with a line end that nobody meant."""
-    return text if exact else text.removesuffix("\n").removesuffix("\r")
-
-
-def read_messages(text: str, where: str) -> Sequence[Mapping[str, Any]]:
-    """Messages from JSON: a list, or an object that has one under `messages` (what `/save` in the chat writes)."""
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where!r} is not JSON ({error}); give a list of {{role, content}}") from None
-    found = found.get("messages") if isinstance(found, dict) else found
-    if not isinstance(found, list) or not found:
-        raise InputError(f"{where!r} holds no messages; give a list of {{role, content}}, at least one")
-    for position, message in enumerate(found):
-        if not isinstance(message, dict):
-            raise InputError(f"{where!r}: message {position} is {message!r}; it must be an object with role and content")
-    return found
 
 
 def _defaults(model: "Model", quiet: bool) -> dict[str, Any]:

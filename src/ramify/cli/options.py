@@ -38,6 +38,7 @@ __all__ = [
     "open_model",
     "read_text",
     "settings_from",
+    "takes_model",
     "takes_settings",
 ]
 
@@ -142,6 +143,55 @@ def kind_of(field: "dataclasses.Field[Any]") -> Kind:
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(GenerationConfig)}
+LOADING = {
+    "precision": Precision,
+    "device": Device,
+    "adapter": Adapter,
+    "revision": Revision,
+    "allow_pickle": AllowPickle,
+    "trust_remote_code": TrustRemoteCode,
+}
+
+
+def takes_model(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of how a model is loaded; its parameter `how` receives them, as `open_model` takes them."""
+    own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "how"]
+
+    def called(**given: Any) -> None:
+        how = {name: given.pop(name) for name in LOADING}
+        function(**given, how=how)
+
+    return _with_options(
+        called,
+        function,
+        own,
+        [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=False if option in (AllowPickle, TrustRemoteCode) else None,
+                annotation=option,
+            )
+            for name, option in LOADING.items()
+        ],
+    )
+
+
+def _with_options(
+    called: Callable[..., None],
+    function: Callable[..., None],
+    own: list[inspect.Parameter],
+    options: list[inspect.Parameter],
+) -> Callable[..., None]:
+    """`called` with the name and words of `function`, and a signature that has the options after its own parameters."""
+    keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    last = [p for p in keyword if p.name == "settings"]
+    listed = [p for p in keyword if p.name != "settings"] + options + last
+    called.__name__ = function.__name__
+    called.__doc__ = function.__doc__
+    called.__signature__ = inspect.Signature(listed)  # type: ignore[attr-defined]
+    called.__annotations__ = {p.name: p.annotation for p in listed}
+    return called
 
 
 def takes_settings(function: Callable[..., None]) -> Callable[..., None]:
@@ -157,12 +207,7 @@ def takes_settings(function: Callable[..., None]) -> Callable[..., None]:
     for name, field in FIELDS.items():
         panel = PANELS.get(name, panel)
         options.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(field, panel)))
-    keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-    called.__name__ = function.__name__
-    called.__doc__ = function.__doc__
-    called.__signature__ = inspect.Signature([*keyword, *options])  # type: ignore[attr-defined]
-    called.__annotations__ = {p.name: p.annotation for p in [*keyword, *options]}
-    return called
+    return _with_options(called, function, own, options)
 
 
 def _option(field: "dataclasses.Field[Any]", panel: str) -> Any:

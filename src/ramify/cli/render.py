@@ -27,7 +27,9 @@ __all__ = [
     "note",
     "piece",
     "prefilled",
+    "shaded",
     "shown",
+    "spelled",
     "table",
     "visible",
 ]
@@ -82,15 +84,16 @@ def visible(token: "TokenLogprob | Alternative", names: Mapping[int, str] | None
     """A token's text with its whitespace visible; bytes that are no whole character as <E2 98>; special ones by name."""
     token_bytes = token.token_bytes
     if names and token.token_id in names:
-        return _named(names[token.token_id])
+        return spelled(names[token.token_id])
     try:
         text = token_bytes.decode("utf-8")
     except UnicodeDecodeError:
         return f"<{token_bytes.hex(' ').upper()}>"
-    return _named(text) or "∅"
+    return spelled(text) or "∅"
 
 
-def _named(text: str) -> str:
+def spelled(text: str) -> str:
+    """A text on one line: whitespace and control characters visible."""
     return "".join({" ": "·", "\n": "⏎", "\t": "⇥"}.get(character) or _harmless(character) for character in text)
 
 
@@ -123,9 +126,14 @@ def piece(token: "TokenLogprob", names: Mapping[int, str] | None = None, *, colo
     return Text(text, style=_style(probability) if colour else "")
 
 
+def shaded(text: str, probability: float, *, colour: bool) -> Text:
+    """A text on the background of its probability."""
+    return Text(text, style=_style(probability) if colour else "")
+
+
 def prefilled(text: str) -> Text:
     """A prefill before its tokens' measures: given, not chosen, so it has no probability."""
-    return Text(_named(text), style="dim")
+    return Text(spelled(text), style="dim")
 
 
 def heatmap(

@@ -10,6 +10,8 @@ from ramify.errors import InputError
 from ramify.store.database import Database
 from ramify.store.records import ActionRecord, CompletionRecord, LogprobsRecord, PreferenceRecord, SampleRecord
 from ramify.workbench import editing, generation
+from ramify.workbench.beam_tree import BeamTree
+from ramify.workbench.blocks import Blocks
 from ramify.workbench.token_by_token import TokenByToken
 
 __all__ = ["Workspace"]
@@ -140,6 +142,23 @@ class Workspace:
         """A completion to pick token by token."""
         return TokenByToken(self.database, self.model(model, facet=facet), self._sample(sample), prefill=prefill)
 
+    def beam_tree(
+        self,
+        sample: SampleRecord | int,
+        *,
+        model: str | Model | None = None,
+        facet: str | None = None,
+        prefill: str | None = None,
+        title: str = "",
+    ) -> BeamTree:
+        """The sample's tree under a model: the one that was grown before, or a new one."""
+        loaded = self.model(model, facet=facet)
+        return BeamTree.start(self.database, loaded, _id(sample), prefill=prefill, title=title)
+
+    def blocks(self, sample: SampleRecord | int, *, model: str | Model | None = None, facet: str | None = None) -> Blocks:
+        """A completion to write paragraph by paragraph."""
+        return Blocks(self.database, self.model(model, facet=facet), self._sample(sample))
+
     def score(self, completion: CompletionRecord | int, *, model: str | Model | None = None, top: int = 5) -> LogprobsRecord:
         """Measure a completion under any model and keep the measures."""
         record = self._completion(completion)
@@ -175,7 +194,7 @@ class Workspace:
         return completion.model if completion.fingerprint else None
 
 
-def _id(record: CompletionRecord | int) -> int:
+def _id(record: SampleRecord | CompletionRecord | int) -> int:
     return record if isinstance(record, int) else record.id
 
 

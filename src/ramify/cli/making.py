@@ -1,0 +1,250 @@
+"""`ramify completions`: generate, write, edit, continue, save."""
+
+import contextlib
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ramify.cli import listing, options, render
+from ramify.cli import prompt as asked
+from ramify.cli.selecting import CompletionId, SampleId, one_completion
+from ramify.cli.workspace import AsJson, Quiet, Where, model_for, open_models, open_workspace
+from ramify.errors import InputError
+
+if TYPE_CHECKING:
+    from ramify.store.database import Database
+    from ramify.store.records import CompletionRecord
+    from ramify.workbench.generation import Draft
+
+__all__ = ["COMMANDS", "show"]
+
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="A name of `ramify models list`, a folder, or hf:org/name; may be repeated. Unset: the facet's, else the workspace's.",
+        rich_help_panel=options.MODEL,
+    ),
+]
+Facet = Annotated[str | None, typer.Option("--facet", metavar="NAME", help="Take this facet's target model.")]
+Prefill = Annotated[str | None, typer.Option("--prefill", metavar="TEXT", help="The completion begins exactly so.")]
+Typed = Annotated[str | None, typer.Argument(metavar="TEXT", help="The completion's text; - reads it from standard input.")]
+File = Annotated[str | None, typer.Option("--file", "-f", metavar="FILE", help="Read the text from a file.")]
+Exact = Annotated[bool, typer.Option("--exact", help="Keep the line end that closes a file or standard input.")]
+Interrupted = 130
+
+
+@options.takes_settings
+@options.takes_model
+def generate(
+    sample: SampleId,
+    prefill: Prefill = None,
+    facet: Facet = None,
+    draft: Annotated[
+        bool, typer.Option("--draft", help="Show it as it is made, and keep it as a draft; Ctrl-C keeps what is there.")
+    ] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    workspace: Where = None,
+    model: Models = None,
+    preset: options.PresetName = None,
+    *,
+    settings: dict[str, Any],
+    how: dict[str, Any],
+) -> None:
+    """Let one or several models complete a sample's prompt, and keep what they say."""
+    config = options.settings_from(settings, preset)
+    with open_workspace(workspace) as database:
+        record = database.samples.get(sample)
+        names = model or [model_for(database, None, facet=facet)]
+        if facet is not None and model:
+            database.facets.get(facet)
+        with open_models(names, how) as loaded:
+            from ramify.workbench import generation
+
+            # All are checked before the first one writes.
+            for each in loaded:
+                each.request(record.prompt, config, prefill=prefill)
+            for each in loaded:
+                if draft:
+                    _stream(generation.Draft(database, each, record, config, prefill=prefill), as_json=as_json, quiet=quiet)
+                    continue
+                for made in generation.generate(database, each, record, config, prefill=prefill):
+                    show(made, as_json=as_json, quiet=quiet)
+
+
+def _stream(draft: "Draft", *, as_json: bool, quiet: bool) -> None:
+    escape = sys.stdout.isatty()
+    filled = draft.record.text
+    events = draft.events()
+    try:
+        with contextlib.closing(events):  # type: ignore[type-var]
+            if not as_json:
+                typer.echo(render.shown(filled) if escape else filled, nl=False)
+            for event in events:
+                if not as_json:
+                    typer.echo(render.shown(event.text) if escape else event.text, nl=False)
+                    sys.stdout.flush()
+    except KeyboardInterrupt:
+        _close(draft.record, as_json=as_json, quiet=quiet)
+        raise
+    _close(draft.record, as_json=as_json, quiet=quiet)
+
+
+def _close(record: "CompletionRecord", *, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        listing.print_json(record)
+        return
+    typer.echo()
+    _remark(record, quiet)
+    render.note(f"[a draft; `ramify completions save {record.id}` keeps it]", quiet)
+
+
+@options.takes_settings
+@options.takes_model
+def continue_(
+    completion: CompletionId,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    workspace: Where = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m", metavar="NAME", help="Unset: the one that made it, else the workspace's.", rich_help_panel=options.MODEL
+        ),
+    ] = None,
+    preset: options.PresetName = None,
+    *,
+    settings: dict[str, Any],
+    how: dict[str, Any],
+) -> None:
+    """Go on where a truncated completion ends, from its own tokens; it stays, and its child has both."""
+    config = options.settings_from(settings, preset)
+    with open_workspace(workspace) as database:
+        parent = one_completion(database, completion)
+        if parent.finish_reason == "eos":
+            raise InputError(f"completion {completion} was ended by EOS, so there is nothing to continue; edit it instead")
+        with open_models([model_for(database, model, maker=parent)], how) as (loaded,):
+            from ramify.workbench import generation
+
+            sample = database.samples.get(parent.sample_id)
+            for made in generation.continue_completion(database, loaded, sample, parent, config):
+                show(made, as_json=as_json, quiet=quiet)
+
+
+def write(
+    sample: SampleId,
+    text: Typed = None,
+    file: File = None,
+    exact: Exact = False,
+    model: Annotated[str, typer.Option("--model", "-m", metavar="NAME", help="Who or what wrote it; any name.")] = "manual",
+    truncated: Annotated[bool, typer.Option("--truncated", help="It ends early.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    workspace: Where = None,
+) -> None:
+    """Keep a completion that was typed, or pasted from elsewhere."""
+    with open_workspace(workspace) as database:
+        record = database.samples.get(sample)
+        typed = asked.read_typed(text, file, exact=exact, what="text")
+        from ramify.workbench import editing
+
+        show(editing.write(database, record, typed, model=model, truncated=truncated), as_json=as_json, quiet=quiet)
+
+
+@options.takes_model
+def edit(
+    completion: CompletionId,
+    text: Typed = None,
+    file: File = None,
+    exact: Exact = False,
+    replace: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--replace", metavar="OLD NEW", help="Change this one place instead of giving the whole text."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--model", "-m", metavar="NAME", help="Who or what wrote it; unset: the name stays.")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    workspace: Where = None,
+    *,
+    how: dict[str, Any],
+) -> None:
+    """Make a child with another text: untouched tokens stay as they are, and the typed part is marked.
+
+    In a terminal, without a text, an editor opens.
+    """
+    with open_workspace(workspace) as database:
+        parent = one_completion(database, completion)
+        new = _replaced(parent, *replace) if replace is not None else _typed(parent, text, file, exact)
+        if replace is not None and (text is not None or file is not None):
+            raise InputError("a text and --replace were given; give one of them")
+        if new == parent.text:
+            raise InputError(f"the text is the same as completion {parent.id}'s; change it, or leave it as it is")
+        names = [model_for(database, None, maker=parent)] if parent.token_ids is not None and parent.fingerprint else []
+        with open_models(names, how) as loaded:
+            from ramify.workbench import editing
+
+            sample = database.samples.get(parent.sample_id)
+            made = editing.edit(database, sample, parent, new, model=loaded[0] if loaded else None, name=name)
+        show(made, as_json=as_json, quiet=quiet)
+
+
+def _typed(parent: "CompletionRecord", text: str | None, file: str | None, exact: bool) -> str:
+    if text is None and file is None and sys.stdin.isatty() and sys.stdout.isatty():
+        changed = typer.edit(parent.text)
+        if changed is None:
+            raise InputError("nothing was saved in the editor, so nothing is changed")
+        return changed if parent.text.endswith("\n") else changed.removesuffix("\n")
+    return asked.read_typed(text, file, exact=exact, what="text")
+
+
+def _replaced(parent: "CompletionRecord", old: str, new: str) -> str:
+    places = parent.text.count(old) if old else 0
+    if places != 1:
+        often = "is not in" if places == 0 else f"is {places} times in"
+        raise InputError(f"{old!r} {often} completion {parent.id}; give a text that is there once")
+    return parent.text.replace(old, new)
+
+
+def save(completion: CompletionId, as_json: AsJson = False, quiet: Quiet = False, workspace: Where = None) -> None:
+    """Make a draft a completion like any other: ranked and exported."""
+    with open_workspace(workspace) as database:
+        if not one_completion(database, completion).draft:
+            raise InputError(f"completion {completion} is saved already")
+        show(database.completions.save(completion), as_json=as_json, quiet=quiet)
+
+
+def show(record: "CompletionRecord", *, as_json: bool, quiet: bool) -> None:
+    """What was made: the text on standard output, its id and how it ended beside it."""
+    if as_json:
+        listing.print_json(record)
+        return
+    typer.echo(render.shown(record.text) if sys.stdout.isatty() else record.text)
+    _remark(record, quiet)
+
+
+def _remark(record: "CompletionRecord", quiet: bool) -> None:
+    many = record.token_count
+    told = f"completion {record.id} by {record.model}: {record.finish_reason}"
+    told += "" if record.stop_string is None else f" {record.stop_string!r}"
+    told += "" if many is None else f", {many} token{'' if many == 1 else 's'}"
+    told += ", truncated" if record.truncated else ""
+    told += "" if record.beam_score is None else f", beam score {record.beam_score:.4f}"
+    told += "" if record.seed is None else f", seed {record.seed}"
+    told += "" if record.parent_id is None else f", from completion {record.parent_id}"
+    render.note(f"[{told}]", quiet)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "generate": generate,
+    "write": write,
+    "edit": edit,
+    "continue": continue_,
+    "save": save,
+}

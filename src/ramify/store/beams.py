@@ -1,0 +1,260 @@
+"""Beam trees: what a model could say after a prompt, kept as a tree of token ids.
+
+A node is a token after its parent's tokens. Two children of one node never carry the same token, so identical continuations are
+one path however they were found. A node keeps the model's next-token candidates once they were computed; ranking the tree again
+needs no model.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, func, select
+
+from ramify.errors import InputError, NotFoundError
+from ramify.store import tables
+from ramify.store.changes import chunks, learn, model_id_of
+from ramify.store.packing import pack_candidates, pack_ids, to_json, unpack_candidates, unpack_ids
+from ramify.store.records import BeamNodeRecord, BeamTreeRecord, NewNode, moment
+from ramify.store.secrets import refuse_secrets
+
+if TYPE_CHECKING:
+    from ramify.store.database import Database
+
+__all__ = ["Beams"]
+
+trees, nodes = tables.beam_trees, tables.beam_nodes
+FLAGS = ("pinned", "kept", "pruned", "bookmarked")
+ROOT_TOKEN = -1
+
+
+class Beams:
+    def __init__(self, database: "Database") -> None:
+        self.database = database
+
+    def tree(
+        self,
+        sample_id: int,
+        model: str,
+        fingerprint: str = "",
+        *,
+        title: str = "",
+        prefill: Sequence[int] = (),
+        config: Mapping[str, Any] | None = None,
+    ) -> BeamTreeRecord:
+        """The tree of a sample's current prompt under a model, made when there is none. Titles tell several trees apart.
+
+        Raises InputError when the tree is there with another prefill.
+        """
+        refuse_secrets(dict(config or {}), "config")
+        with self.database.action("grow tree", model) as action:
+            sample = self.database.samples.get(sample_id)
+            model_id = model_id_of(action.connection, model, fingerprint)
+            same = (trees.c.prompt_id == sample.prompt_id) & (trees.c.model_id == model_id) & (trees.c.title == title)
+            found = action.connection.execute(select(trees.c.id).where(same)).scalar()
+            if found is not None:
+                record = self.get(found)
+                if record.prefill != tuple(prefill):
+                    raise InputError(f"tree {found} has another prefill; give this one a title of its own")
+                return record
+            row = {"sample_id": sample_id, "prompt_id": sample.prompt_id, "model_id": model_id, "title": title}
+            row |= {"prefill": pack_ids(prefill), "config": to_json(dict(config or {})), "created_at": action.time}
+            (found,) = action.insert(trees, [row])
+            root = {"tree_id": found, "parent_id": None, "token_id": ROOT_TOKEN, "depth": 0, "sum_logprob": 0.0, "origin": "root"}
+            action.insert(nodes, [{**root, "created_at": action.time}])
+            return self.get(found)
+
+    def get(self, tree_id: int) -> BeamTreeRecord:
+        """Raises NotFoundError."""
+        found = self._trees(trees.c.id == tree_id)
+        if not found:
+            raise NotFoundError(f"there is no beam tree {tree_id}")
+        return found[0]
+
+    def of(self, sample_id: int) -> list[BeamTreeRecord]:
+        return self._trees(trees.c.sample_id == sample_id)
+
+    def _trees(self, condition: Any) -> list[BeamTreeRecord]:
+        models, root = tables.models, nodes.alias("r")
+        query = (
+            select(trees, models.c.name, models.c.fingerprint, root.c.id.label("root_id"))
+            .join(models, models.c.id == trees.c.model_id)
+            .join(root, (root.c.tree_id == trees.c.id) & (root.c.depth == 0))
+            .where(condition)
+            .order_by(trees.c.id)
+        )
+        with self.database.reading() as connection:
+            return [
+                BeamTreeRecord(
+                    id=row.id,
+                    sample_id=row.sample_id,
+                    prompt_id=row.prompt_id,
+                    model=row.name,
+                    fingerprint=row.fingerprint,
+                    title=row.title,
+                    prefill=unpack_ids(bytes(row.prefill)),
+                    root_id=row.root_id,
+                    config=json.loads(row.config),
+                    created_at=moment(row.created_at),
+                )
+                for row in connection.execute(query)
+            ]
+
+    # ------------------------------------------------------------ growing
+
+    def extend(
+        self, parent_id: int, path: Sequence[NewNode], *, pieces: Mapping[int, bytes] | None = None
+    ) -> list[BeamNodeRecord]:
+        """Hang a path of tokens under a node, one below the other; tokens that are there already are not added again.
+
+        Returns the path's nodes. A node that is there learns candidates and measures that it lacked.
+        `pieces` are the bytes of the tokens, for people. Raises NotFoundError; InputError for a token after an EOS.
+        """
+        return self.extend_many([(parent_id, path)], pieces=pieces)[0]
+
+    def extend_many(
+        self, paths: Sequence[tuple[int, Sequence[NewNode]]], *, pieces: Mapping[int, bytes] | None = None
+    ) -> list[list[BeamNodeRecord]]:
+        """Several paths, as one action."""
+        with self.database.action("extend beams", f"{len(paths)}") as action:
+            found = []
+            for parent_id, path in paths:
+                row = _node(action.connection, parent_id)
+                ids = []
+                for new in path:
+                    if row.ended:
+                        raise InputError(f"node {row.id} is an EOS; nothing comes after it")
+                    there = (nodes.c.parent_id == row.id) & (nodes.c.token_id == new.token_id)
+                    old = action.connection.execute(select(nodes).where(there)).first()
+                    if old is None:
+                        (made,) = action.insert(nodes, [_row(row, new, action.time)])
+                    else:
+                        made = old.id
+                        lacking = {
+                            k: v for k, v in _row(row, new, action.time).items() if getattr(old, k) is None and v is not None
+                        }
+                        if lacking:
+                            action.update(nodes, [made], lacking)
+                    row = _node(action.connection, made)
+                    ids.append(made)
+                if ids and pieces:
+                    model_id = select(trees.c.model_id).where(trees.c.id == row.tree_id)
+                    learn(action.connection, action.connection.execute(model_id).scalar_one(), pieces)
+                found.append(self.nodes_by_id(ids))
+            return found
+
+    def set_candidates(self, node_id: int, candidates: Sequence[tuple[int, float]]) -> None:
+        """Keep what the model could say after a node: (token id, logprob), likeliest first."""
+        with self.database.action("look ahead", str(node_id)) as action:
+            _node(action.connection, node_id)
+            action.update(nodes, [node_id], {"candidates": pack_candidates(candidates)})
+
+    def mark(self, ids: Sequence[int], **flags: bool) -> int:
+        """Set pinned, kept, pruned or bookmarked. Returns how many nodes changed."""
+        unknown = sorted(set(flags) - set(FLAGS))
+        if unknown or not flags:
+            raise InputError(f"a node has no mark {unknown[0] if unknown else ''!r}; it has {', '.join(FLAGS)}")
+        names = ", ".join(name if value else f"not {name}" for name, value in flags.items())
+        with self.database.action("mark beams", names) as action:
+            return len(action.update(nodes, ids, flags))
+
+    def die(self, ids: Sequence[int], reason: str | None) -> int:
+        """Note why beams were given up; None brings them back to life. Returns how many changed."""
+        with self.database.action("end beams" if reason else "revive beams", reason or "") as action:
+            return len(action.update(nodes, ids, {"dead_reason": reason}))
+
+    def saved_as(self, node_id: int, completion_id: int | None) -> None:
+        """Note which completion a path was saved as."""
+        with self.database.action("save beam", str(node_id)) as action:
+            action.update(nodes, [node_id], {"completion_id": completion_id})
+
+    def remove(self, ids: Sequence[int]) -> None:
+        """Delete nodes with all below them. Raises InputError for a root; delete the tree instead."""
+        with self.database.action("remove beams", f"{len(ids)}") as action:
+            if any(row["parent_id"] is None for part in chunks(list(ids)) for row in action.read(nodes, part)):
+                raise InputError("a root cannot be removed from its tree; delete the tree")
+            action.delete(nodes, ids)
+
+    def delete(self, tree_id: int) -> None:
+        with self.database.action("delete tree", str(tree_id)) as action:
+            self.get(tree_id)
+            action.delete(trees, [tree_id])
+
+    # ------------------------------------------------------------ reading
+
+    def nodes(self, tree_id: int) -> list[BeamNodeRecord]:
+        """The whole tree, parents before children."""
+        with self.database.reading() as connection:
+            query = select(nodes).where(nodes.c.tree_id == tree_id).order_by(nodes.c.depth, nodes.c.id)
+            return [_record(row) for row in connection.execute(query)]
+
+    def nodes_by_id(self, ids: Sequence[int]) -> list[BeamNodeRecord]:
+        """Those that exist, in the order given."""
+        found = {}
+        with self.database.reading() as connection:
+            for part in chunks(list(ids)):
+                found.update({row.id: _record(row) for row in connection.execute(select(nodes).where(nodes.c.id.in_(part)))})
+        return [found[i] for i in ids if i in found]
+
+    def children(self, node_id: int) -> list[BeamNodeRecord]:
+        """Likeliest first; those never measured last."""
+        order = func.coalesce(nodes.c.logprob, -1e300).desc()
+        with self.database.reading() as connection:
+            query = select(nodes).where(nodes.c.parent_id == node_id).order_by(order, nodes.c.id)
+            return [_record(row) for row in connection.execute(query)]
+
+    def path(self, node_id: int) -> list[BeamNodeRecord]:
+        """From the first token after the root down to the node; empty for the root. Raises NotFoundError."""
+        up = select(nodes.c.id, nodes.c.parent_id).where(nodes.c.id == node_id).cte("up", recursive=True)
+        up = up.union_all(select(nodes.c.id, nodes.c.parent_id).join(up, nodes.c.id == up.c.parent_id))
+        query = select(nodes).where(nodes.c.id.in_(select(up.c.id))).order_by(nodes.c.depth)
+        with self.database.reading() as connection:
+            found = [_record(row) for row in connection.execute(query)]
+        if not found:
+            raise NotFoundError(f"there is no beam node {node_id}")
+        return found[1:]
+
+    def find(self, tree_id: int, token_ids: Sequence[int]) -> BeamNodeRecord | None:
+        """The node at which these tokens after the root end; None where the tree has no such path."""
+        at = self.get(tree_id).root_id
+        with self.database.reading() as connection:
+            for token_id in token_ids:
+                query = select(nodes.c.id).where(nodes.c.parent_id == at, nodes.c.token_id == token_id)
+                step = connection.execute(query).scalar()
+                if step is None:
+                    return None
+                at = step
+        return self.nodes_by_id([at])[0]
+
+
+def _node(connection: Connection, node_id: int) -> Any:
+    row = connection.execute(select(nodes).where(nodes.c.id == node_id)).first()
+    if row is None:
+        raise NotFoundError(f"there is no beam node {node_id}")
+    return row
+
+
+def _row(parent: Any, new: NewNode, time: str) -> dict[str, Any]:
+    known = new.logprob is not None and parent.sum_logprob is not None
+    lowest = [value for value in (parent.min_logprob, new.logprob) if value is not None]
+    return {
+        "tree_id": parent.tree_id,
+        "parent_id": parent.id,
+        "token_id": new.token_id,
+        "depth": parent.depth + 1,
+        "logprob": new.logprob,
+        "entropy": new.entropy,
+        "rank": new.rank,
+        "sum_logprob": parent.sum_logprob + new.logprob if known else None,
+        "min_logprob": min(lowest) if known else None,
+        "origin": new.origin,
+        "ended": new.ended,
+        "candidates": None if new.candidates is None else pack_candidates(new.candidates),
+        "created_at": time,
+    }
+
+
+def _record(row: Any) -> BeamNodeRecord:
+    values = {name: getattr(row, name) for name in BeamNodeRecord.__slots__ if name != "candidates"}
+    values |= {name: bool(values[name]) for name in ("ended", *FLAGS)}
+    return BeamNodeRecord(**values, candidates=None if row.candidates is None else unpack_candidates(bytes(row.candidates)))

@@ -1,0 +1,317 @@
+"""Lists, filters, counts and full-text search, fast on a million completions.
+
+A page is found in one of two ways. *Walking*: go along the list's order through an index and ask each row whether it matches;
+quick when many match. *Starting from a source*: take the condition with the fewest rows in its index and ask those rows the rest;
+quick when few match. Which one is known after a short walk: if it filled the page, that is the answer; if not, matches are rare.
+Where no index narrows the search, the walk goes on in larger steps.
+
+Pages continue from the last row seen (keyset), so the thousandth costs what the first does, and rows added meanwhile
+shift nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, func, literal_column, select, true, tuple_
+
+from ramify.errors import InputError
+from ramify.store import tables
+from ramify.store.completions import completions_by_id
+from ramify.store.conditions import CAP, Compiler, Rule, unindexed
+from ramify.store.filters import All, Filter, Where, conditions, parse
+from ramify.store.records import CompletionRecord, SampleRecord
+from ramify.store.samples import samples_by_id
+from ramify.store.words import matching, parse_words, snippet, tsquery
+
+if TYPE_CHECKING:
+    from ramify.store.database import Database
+
+__all__ = ["ORDERS", "Hit", "Page", "Search"]
+
+ORDERS = {
+    # order: (column, descending)
+    "newest": ("id", True),
+    "oldest": ("id", False),
+    "mean_logprob": ("mean_logprob", True),
+    "min_logprob": ("min_logprob", True),
+    "tokens": ("token_count", True),
+}
+"""What a list can be ordered by. By a measure, only completions that have it are listed, highest first. Samples: by age only."""
+
+FIRST_WALK = {0: 2_000, 1: 1_000, 2: 500}
+"""Rows of the first walk, by what it costs to ask one."""
+LATER_WALK = 50_000
+RANKED = 3_000
+"""As many matches of a full-text search are ranked; of more, the newest come first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Ids in order, and where the next page begins; None at the end."""
+
+    ids: tuple[int, ...]
+    next: tuple[Any, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A completion or prompt that matched, a piece of it, and where in the piece the words are."""
+
+    kind: str
+    """ "completion" or "sample"."""
+    id: int
+    snippet: str
+    spans: tuple[tuple[int, int], ...]
+
+
+class Search:
+    def __init__(self, database: "Database") -> None:
+        self.database = database
+
+    # ------------------------------------------------------------ completions
+
+    def completion_ids(
+        self,
+        filter_: Any = None,
+        *,
+        order: str = "newest",
+        limit: int = 50,
+        after: tuple[Any, int] | None = None,
+        archived: bool | None = False,
+        hidden: bool | None = False,
+    ) -> Page:
+        """A page of completions that match. `archived` and `hidden` narrow further, where the filter does not speak of them.
+
+        Raises InputError for a filter, order or limit that cannot be; NotFoundError for a facet that is not there.
+        """
+        if order not in ORDERS:
+            raise InputError(f"order is {order!r}; it must be one of {', '.join(ORDERS)}")
+        wanted = _with_flags(filter_, archived, hidden, "archived", "hidden")
+        with self.database.reading() as connection:
+            return _page(connection, tables.completions, wanted, ORDERS[order], _limit(limit), after)
+
+    def completions(self, filter_: Any = None, **options: Any) -> list[CompletionRecord]:
+        """The records of a page of `completion_ids`."""
+        with self.database.reading() as connection:
+            return completions_by_id(connection, self.completion_ids(filter_, **options).ids)
+
+    def count_completions(self, filter_: Any = None, *, archived: bool | None = False, hidden: bool | None = False) -> int:
+        """How many match, exactly."""
+        with self.database.reading() as connection:
+            return _count(connection, tables.completions, _with_flags(filter_, archived, hidden, "archived", "hidden"))
+
+    def all_completion_ids(self, filter_: Any = None, *, archived: bool | None = False, hidden: bool | None = False) -> list[int]:
+        """Every match, oldest first: what a bulk action acts on."""
+        with self.database.reading() as connection:
+            return _every(connection, tables.completions, _with_flags(filter_, archived, hidden, "archived", "hidden"))
+
+    # ------------------------------------------------------------ samples
+
+    def sample_ids(
+        self,
+        filter_: Any = None,
+        *,
+        order: str = "newest",
+        limit: int = 50,
+        after: tuple[Any, int] | None = None,
+        archived: bool | None = False,
+        hidden: bool | None = False,
+    ) -> Page:
+        """A page of samples that match, or of which a completion matches."""
+        if order not in ("newest", "oldest"):
+            raise InputError(f"order is {order!r}; samples are listed newest or oldest first")
+        wanted = _with_flags(filter_, archived, hidden, "sample_archived", "sample_hidden")
+        with self.database.reading() as connection:
+            return _page(connection, tables.samples, wanted, ORDERS[order], _limit(limit), after)
+
+    def samples(self, filter_: Any = None, **options: Any) -> list[SampleRecord]:
+        with self.database.reading() as connection:
+            return samples_by_id(connection, self.sample_ids(filter_, **options).ids)
+
+    def count_samples(self, filter_: Any = None, *, archived: bool | None = False, hidden: bool | None = False) -> int:
+        with self.database.reading() as connection:
+            return _count(connection, tables.samples, _with_flags(filter_, archived, hidden, "sample_archived", "sample_hidden"))
+
+    def all_sample_ids(self, filter_: Any = None, *, archived: bool | None = False, hidden: bool | None = False) -> list[int]:
+        with self.database.reading() as connection:
+            return _every(connection, tables.samples, _with_flags(filter_, archived, hidden, "sample_archived", "sample_hidden"))
+
+    # ------------------------------------------------------------ words
+
+    def text(self, query: str, *, limit: int = 50) -> list[Hit]:
+        """Completions and then samples in which the words occur, archived ones too.
+
+        Up to 3,000 matches are ordered by how well they match, more by age, newest first.
+        """
+        terms = parse_words(query)
+        bodies, prompts = tables.completion_bodies, tables.prompts
+        with self.database.reading() as connection:
+            found = _matches(connection, "search_completions", "completion_bodies", terms, _limit(limit))
+            texts = _by_id(connection, select(bodies.c.id, bodies.c.text).where(bodies.c.id.in_(found)))
+            hits = [Hit("completion", i, *snippet(texts[i], terms)) for i in found]
+            rest = limit - len(hits)
+            if rest > 0:
+                matched = _matches(connection, "search_prompts", "prompts", terms, rest)
+                owners = connection.execute(
+                    select(prompts.c.id, prompts.c.sample_id, prompts.c.text).where(prompts.c.id.in_(matched))
+                )
+                by_prompt = {row.id: row for row in owners}
+                hits += [Hit("sample", by_prompt[i].sample_id, *snippet(by_prompt[i].text, terms)) for i in matched]
+            rest = limit - len(hits)
+            if rest > 0:
+                s = tables.samples
+                matched = _matches(connection, "search_samples", "samples", terms, rest)
+                texts = _by_id(connection, select(s.c.id, s.c.title + "\n" + s.c.notes).where(s.c.id.in_(matched)))
+                seen = {hit.id for hit in hits if hit.kind == "sample"}
+                hits += [Hit("sample", i, *snippet(texts[i], terms)) for i in matched if i not in seen]
+            return hits
+
+
+def _limit(limit: int) -> int:
+    if not 1 <= limit <= 10_000:
+        raise InputError(f"limit is {limit}; it must be from 1 to 10,000")
+    return limit
+
+
+def _with_flags(filter_: Any, archived: bool | None, hidden: bool | None, archived_field: str, hidden_field: str) -> Filter:
+    given = All(()) if filter_ is None else parse(filter_)
+    asked = {where.field for where in conditions(given)}
+    flags = [
+        Where(field, "is", wanted)
+        for field, wanted in ((archived_field, archived), (hidden_field, hidden))
+        if wanted is not None and field not in asked
+    ]
+    # One flat list, so that conditions on completions keep speaking of the same one.
+    parts = given.parts if isinstance(given, All) else (given,)
+    return All((*parts, *flags))
+
+
+def _rule(connection: Connection, table: Table, filter_: Filter, *, counting: bool, whole: bool = False) -> Rule:
+    compiler = Compiler(connection, counting, whole)
+    return compiler.completions(filter_) if table is tables.completions else compiler.samples(filter_)
+
+
+# ---------------------------------------------------------------- pages
+
+
+def _page(
+    connection: Connection, table: Table, filter_: Filter, order: tuple[str, bool], limit: int, after: tuple[Any, int] | None
+) -> Page:
+    rule = _rule(connection, table, filter_, counting=False)
+    found, at, more = _walk(connection, table, rule, order, limit, after, FIRST_WALK[rule.cost])
+    if more and len(found) < limit:
+        precise = _rule(connection, table, filter_, counting=True)
+        if precise.source is not None and precise.source.size < CAP:
+            found = list(connection.execute(_from_source(connection, table, precise, precise.source.ids, order, limit, after)))
+            return _made(found, limit, len(found) == limit)
+    while more and len(found) < limit:
+        longer, at, more = _walk(connection, table, rule, order, limit - len(found), at, LATER_WALK)
+        found = [*found, *longer]
+    return _made(found, limit, more or len(found) > limit)
+
+
+def _made(found: Sequence[Any], limit: int, more: bool) -> Page:
+    rows = found[:limit]
+    return Page(tuple(row[1] for row in rows), (rows[-1][0], rows[-1][1]) if more and rows else None)
+
+
+def _ordered(row: Any, order: tuple[str, bool], after: tuple[Any, int] | None) -> tuple[ColumnElement[bool], list[Any]]:
+    """The condition of being past `after`, and the order by key and id."""
+    key, down = order
+    keys = [row.c.id] if key == "id" else [row.c[key], row.c.id]
+    past: ColumnElement[bool] = true() if key == "id" else row.c[key].is_not(None)
+    if after is not None:
+        mark = after[1:] if key == "id" else after
+        if key == "id":
+            past = row.c.id < mark[0] if down else row.c.id > mark[0]
+        else:
+            past = and_(past, tuple_(*keys) < tuple_(*mark) if down else tuple_(*keys) > tuple_(*mark))
+    return past, [each.desc() if down else each.asc() for each in keys]
+
+
+def _walk(
+    connection: Connection,
+    table: Table,
+    rule: Rule,
+    order: tuple[str, bool],
+    limit: int,
+    after: tuple[Any, int] | None,
+    steps: int,
+) -> tuple[list[Any], tuple[Any, int] | None, bool]:
+    """(matches as (key, id), where the walk stopped, whether there is more to walk)."""
+    found = list(connection.execute(walk_query(table, rule, order, limit, after, steps)))
+    if len(found) >= limit:
+        return found, (found[-1][0], found[-1][1]), True
+    past, by = _ordered(table, order, after)
+    key = table.c[order[0]]
+    stop = connection.execute(select(key, table.c.id).where(past).order_by(*by).offset(steps - 1).limit(1)).first()
+    return found, None if stop is None else (stop[0], stop[1]), stop is not None
+
+
+def walk_query(
+    table: Table, rule: Rule, order: tuple[str, bool], limit: int, after: tuple[Any, int] | None, steps: int
+) -> "Select[Any]":
+    past, by = _ordered(table, order, after)
+    row = select(table).where(past).order_by(*by).limit(steps).subquery("w")
+    _, outer = _ordered(row, order, None)
+    return select(row.c[order[0]], row.c.id).where(rule.holds(row)).order_by(*outer).limit(limit)
+
+
+def _from_source(
+    connection: Connection,
+    table: Table,
+    rule: Rule,
+    ids: "Select[Any]",
+    order: tuple[str, bool],
+    limit: int,
+    after: tuple[Any, int] | None,
+) -> "Select[Any]":
+    row = table.alias("r")
+    plain = unindexed(row, connection.dialect.name)
+    past, by = _ordered(plain, order, after)
+    key = row.c[order[0]]
+    return select(key, row.c.id).where(row.c.id.in_(ids), past, rule.holds(plain)).order_by(*by).limit(limit)
+
+
+# ---------------------------------------------------------------- wholes
+
+
+def _count(connection: Connection, table: Table, filter_: Filter) -> int:
+    found: int = connection.execute(_whole(connection, table, filter_, func.count())).scalar_one()
+    return found
+
+
+def _every(connection: Connection, table: Table, filter_: Filter) -> list[int]:
+    return sorted(connection.execute(_whole(connection, table, filter_, None)).scalars())
+
+
+def _whole(connection: Connection, table: Table, filter_: Filter, what: Any) -> "Select[Any]":
+    rule = _rule(connection, table, filter_, counting=True, whole=True)
+    row = table.alias("r")
+    plain = unindexed(row, connection.dialect.name)
+    query = select(row.c.id if what is None else what).select_from(row).where(rule.holds(plain))
+    if rule.source is not None and rule.source.size < CAP:
+        query = query.where(row.c.id.in_(rule.source.ids))
+    return query
+
+
+# ---------------------------------------------------------------- words
+
+
+def _matches(connection: Connection, index: str, source: str, terms: Any, limit: int) -> list[int]:
+    ids: Any = matching(connection.dialect.name, index, source, terms)
+    (row_id,) = ids.selected_columns
+    few = connection.execute(select(func.count()).select_from(ids.limit(RANKED + 1).subquery())).scalar_one() <= RANKED
+    if not few:
+        return list(connection.execute(ids.order_by(row_id.desc()).limit(limit)).scalars())
+    if connection.dialect.name == "sqlite":
+        # bm25 is lower where the match is better; rounded, so that equal texts keep the order newest first.
+        ranked = ids.order_by(func.round(literal_column(f"bm25({index})"), 6), row_id.desc())
+    else:
+        ranked = ids.order_by(func.ts_rank(literal_column(f"{source}.words"), tsquery(terms)).desc(), row_id.desc())
+    return list(connection.execute(ranked.limit(limit)).scalars())
+
+
+def _by_id(connection: Connection, query: "Select[Any]") -> dict[int, str]:
+    return {row[0]: row[1] for row in connection.execute(query)}

@@ -1,0 +1,33 @@
+"""A tree to test with: a model written down at random, a sample and its workspace."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from engine.scripts import Ids, Written
+from ramify.engine.model import Model
+from ramify.store.database import Database
+from ramify.workbench.beam_tree import BeamTree
+
+PROMPT = "ab"
+PROMPT_IDS: Ids = (0, 1)
+
+
+@contextmanager
+def grown(words: int = 4, seed: int = 7, **options: Any) -> Iterator[tuple[BeamTree, Written]]:
+    """An empty tree over `words` one-letter tokens and EOS."""
+    written = Written(words, seed)
+    with TemporaryDirectory() as folder, Database.open(Path(folder) / "w.ramify") as database, written.model() as model:
+        yield tree_in(database, model, **options), written
+
+
+def tree_in(database: Database, model: Model, **options: Any) -> BeamTree:
+    sample = database.samples.add(prompt=PROMPT)
+    return BeamTree.start(database, model, sample.id, **options)
+
+
+def state(tree: BeamTree) -> list[Any]:
+    """All that the workspace holds of a tree."""
+    return [tree.database.beams.get(tree.id), *tree.database.beams.nodes(tree.id)]
