@@ -212,6 +212,8 @@ class BeamTree:
         node = self._growing(at)
         path = self.path(node)
         known = self._look([path], {path: node}, whole=search is not None)[path]
+        if node.candidates is None:
+            self._keep_candidates(node.id, known)
         pairs = list(known.candidates[: self.cached])
         if search is not None or (k > len(pairs) and known.whole is not None):
             assert known.whole is not None
@@ -558,7 +560,7 @@ class BeamTree:
         picked: Sequence[int] | None = None,
         whole: bool = False,
     ) -> dict[Ids, _Next]:
-        """What comes after each path, from the tree where it is enough, else from the model; what is new of nodes is kept."""
+        """What comes after each path, from the tree where it is enough, else from the model."""
         found: dict[Ids, _Next] = {}
         for path in paths:
             node = there.get(path)
@@ -571,9 +573,6 @@ class BeamTree:
         for path, distribution in self._looking.at(missing).items():
             (top_row,) = top_of(distribution.logprobs.unsqueeze(0), self.cached, self.model.info.eos_token_ids)
             found[path] = _Next(tuple(top_row), distribution.entropy, distribution)
-            node = there.get(path)
-            if node is not None and node.candidates is None:
-                self._keep_candidates(node.id, found[path])
         return {path: found[path] for path in paths}
 
     def _entropy_after(self, node: BeamNodeRecord) -> float | None:
