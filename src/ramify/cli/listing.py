@@ -22,6 +22,7 @@ __all__ = [
     "completions",
     "echo",
     "facts",
+    "fewer",
     "first_line",
     "measured",
     "number",
@@ -115,7 +116,13 @@ def samples(records: "Iterable[SampleRecord]") -> None:
     columns(
         ("sample", "group", "title", "tags", "prompt"),
         [
-            (str(each.id), each.group, each.title + (" (archived)" if each.archived else ""), ", ".join(each.tags), _said(each.prompt))
+            (
+                str(each.id),
+                each.group,
+                each.title + (" (archived)" if each.archived else ""),
+                ", ".join(each.tags),
+                _said(each.prompt),
+            )
             for each in records
         ],
     )
@@ -163,5 +170,13 @@ def measured(tokens: "Sequence[TokenLogprob]") -> "list[Measured]":
                 each.logprob, each.rank, each.entropy, tuple(requests.Alternative(*other) for other in each.alternatives)
             ),
         )
+        for each in tokens
+    ]
+
+
+def fewer(tokens: "Sequence[Measured]", alternatives: int) -> "list[Measured]":
+    """The same tokens with at most so many alternatives."""
+    return [
+        dataclasses.replace(each, raw=dataclasses.replace(each.raw, alternatives=each.raw.alternatives[:alternatives]))
         for each in tokens
     ]

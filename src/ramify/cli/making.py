@@ -14,7 +14,6 @@ from ramify.cli.workspace import AsJson, Quiet, Where, model_for, open_models, o
 from ramify.errors import InputError
 
 if TYPE_CHECKING:
-    from ramify.store.database import Database
     from ramify.store.records import CompletionRecord
     from ramify.workbench.generation import Draft
 
@@ -26,7 +25,7 @@ Models = Annotated[
         "--model",
         "-m",
         metavar="NAME",
-        help="A name of `ramify models list`, a folder, or hf:org/name; may be repeated. Unset: the facet's, else the workspace's.",
+        help="As in `ramify complete`; may be repeated. Unset: the facet's target, else the workspace's.",
         rich_help_panel=options.MODEL,
     ),
 ]
@@ -35,7 +34,6 @@ Prefill = Annotated[str | None, typer.Option("--prefill", metavar="TEXT", help="
 Typed = Annotated[str | None, typer.Argument(metavar="TEXT", help="The completion's text; - reads it from standard input.")]
 File = Annotated[str | None, typer.Option("--file", "-f", metavar="FILE", help="Read the text from a file.")]
 Exact = Annotated[bool, typer.Option("--exact", help="Keep the line end that closes a file or standard input.")]
-Interrupted = 130
 
 
 @options.takes_settings
@@ -114,7 +112,11 @@ def continue_(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", "-m", metavar="NAME", help="Unset: the one that made it, else the workspace's.", rich_help_panel=options.MODEL
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="Unset: the one that made it, else the workspace's.",
+            rich_help_panel=options.MODEL,
         ),
     ] = None,
     preset: options.PresetName = None,
@@ -131,8 +133,7 @@ def continue_(
         with open_models([model_for(database, model, maker=parent)], how) as (loaded,):
             from ramify.workbench import generation
 
-            sample = database.samples.get(parent.sample_id)
-            for made in generation.continue_completion(database, loaded, sample, parent, config):
+            for made in generation.continue_completion(database, loaded, parent, config):
                 show(made, as_json=as_json, quiet=quiet)
 
 
@@ -175,33 +176,20 @@ def edit(
     *,
     how: dict[str, Any],
 ) -> None:
-    """Make a child with another text: untouched tokens stay as they are, and the typed part is marked.
-
-    In a terminal, without a text, an editor opens.
-    """
+    """Make a child with another text: untouched tokens stay as they are, and the typed part is marked."""
+    if replace is not None and (text is not None or file is not None):
+        raise InputError("a text and --replace were given; give one of them")
     with open_workspace(workspace) as database:
         parent = one_completion(database, completion)
-        new = _replaced(parent, *replace) if replace is not None else _typed(parent, text, file, exact)
-        if replace is not None and (text is not None or file is not None):
-            raise InputError("a text and --replace were given; give one of them")
+        new = _replaced(parent, *replace) if replace else asked.read_typed(text, file, exact=exact, what="text")
         if new == parent.text:
             raise InputError(f"the text is the same as completion {parent.id}'s; change it, or leave it as it is")
         names = [model_for(database, None, maker=parent)] if parent.token_ids is not None and parent.fingerprint else []
         with open_models(names, how) as loaded:
             from ramify.workbench import editing
 
-            sample = database.samples.get(parent.sample_id)
-            made = editing.edit(database, sample, parent, new, model=loaded[0] if loaded else None, name=name)
+            made = editing.edit(database, parent, new, model=loaded[0] if loaded else None, name=name)
         show(made, as_json=as_json, quiet=quiet)
-
-
-def _typed(parent: "CompletionRecord", text: str | None, file: str | None, exact: bool) -> str:
-    if text is None and file is None and sys.stdin.isatty() and sys.stdout.isatty():
-        changed = typer.edit(parent.text)
-        if changed is None:
-            raise InputError("nothing was saved in the editor, so nothing is changed")
-        return changed if parent.text.endswith("\n") else changed.removesuffix("\n")
-    return asked.read_typed(text, file, exact=exact, what="text")
 
 
 def _replaced(parent: "CompletionRecord", old: str, new: str) -> str:
@@ -236,9 +224,15 @@ def _remark(record: "CompletionRecord", quiet: bool) -> None:
     told += "" if many is None else f", {many} token{'' if many == 1 else 's'}"
     told += ", truncated" if record.truncated else ""
     told += "" if record.beam_score is None else f", beam score {record.beam_score:.4f}"
-    told += "" if record.seed is None else f", seed {record.seed}"
+    told += f", seed {record.seed}" if _drawn(record) else ""
     told += "" if record.parent_id is None else f", from completion {record.parent_id}"
     render.note(f"[{told}]", quiet)
+
+
+def _drawn(record: "CompletionRecord") -> bool:
+    from ramify.decoding.config import GenerationConfig
+
+    return record.seed is not None and GenerationConfig.from_dict(record.config).samples
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

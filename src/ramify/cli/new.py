@@ -16,7 +16,10 @@ app = typer.Typer(add_completion=False, context_settings={"help_option_names": [
 @app.command()
 def new(
     where: Annotated[
-        str, typer.Argument(metavar="PATH|URL", help="A file that is not there yet, or an empty database: postgresql://user@host/name.")
+        str,
+        typer.Argument(
+            metavar="PATH|URL", help="A file that is not there yet, or an empty database: postgresql://user@host/name."
+        ),
     ],
     model: Annotated[
         str | None, typer.Option("--model", "-m", metavar="NAME", help="Completes where neither a command nor a facet names one.")

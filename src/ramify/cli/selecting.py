@@ -36,12 +36,12 @@ __all__ = [
 ]
 
 SampleId = Annotated[int, typer.Argument(metavar="SAMPLE", help="A sample's id, as `ramify samples list` prints it.")]
-SampleIds = Annotated[list[int], typer.Argument(metavar="SAMPLE...", help="Ids of samples, as `ramify samples list` prints them.")]
+SampleIds = Annotated[list[int], typer.Argument(metavar="SAMPLE...", help="Samples' ids, as `ramify samples list` prints them.")]
 CompletionId = Annotated[
     int, typer.Argument(metavar="COMPLETION", help="A completion's id, as `ramify completions list` prints it.")
 ]
 CompletionIds = Annotated[
-    list[int], typer.Argument(metavar="COMPLETION...", help="Ids of completions, as `ramify completions list` prints them.")
+    list[int], typer.Argument(metavar="COMPLETION...", help="Completions' ids, as `ramify completions list` prints them.")
 ]
 FacetName = Annotated[str, typer.Option("--facet", metavar="NAME", help="The facet under which it is judged.")]
 Filter = Annotated[
@@ -60,7 +60,6 @@ Put = Annotated[list[str] | None, typer.Option("--add", metavar="NAME", help="A 
 Take = Annotated[list[str] | None, typer.Option("--remove", metavar="NAME", help="A tag to take off; may be repeated.")]
 
 
-def all_samples(database: "Database", ids: Sequence[int]) -> "list[SampleRecord]":
 def all_samples(database: "Database", ids: Sequence[int]) -> "list[SampleRecord]":
     """Every one of them, once each. Raises NotFoundError before anything is changed."""
     wanted = list(dict.fromkeys(ids))

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, select
 
 from ramify.errors import InputError, NotFoundError
 from ramify.store import tables
-from ramify.store.changes import chunks, learn, model_id_of
+from ramify.store.changes import Action, chunks, learn, model_id_of
 from ramify.store.packing import pack_candidates, pack_ids, to_json, unpack_candidates, unpack_ids
 from ramify.store.records import BeamNodeRecord, BeamTreeRecord, NewNode, moment
 from ramify.store.secrets import refuse_secrets
@@ -135,6 +135,8 @@ class Beams:
                         }
                         if lacking:
                             action.update(nodes, [made], lacking)
+                            if "sum_logprob" in lacking:
+                                _measure_below(action, made)
                     row = _node(action.connection, made)
                     ids.append(made)
                 if ids and pieces:
@@ -234,9 +236,19 @@ def _node(connection: Connection, node_id: int) -> Any:
     return row
 
 
+def _measure_below(action: Action, node_id: int) -> None:
+    """Sums and minima of the nodes under one that was measured only now."""
+    parent = _node(action.connection, node_id)
+    for child in action.connection.execute(select(nodes).where(nodes.c.parent_id == node_id)).all():
+        if child.logprob is not None:
+            found = {"sum_logprob": parent.sum_logprob + child.logprob, "min_logprob": min(parent.min_logprob, child.logprob)}
+            action.update(nodes, [child.id], found)
+            _measure_below(action, child.id)
+
+
 def _row(parent: Any, new: NewNode, time: str) -> dict[str, Any]:
     known = new.logprob is not None and parent.sum_logprob is not None
-    lowest = [value for value in (parent.min_logprob, new.logprob) if value is not None]
+    lowest = [value for value in (parent.min_logprob, new.logprob) if value is not None]  # the root has no minimum
     return {
         "tree_id": parent.tree_id,
         "parent_id": parent.id,

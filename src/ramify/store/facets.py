@@ -94,7 +94,7 @@ class Facets:
             self._check_order(name)
             return self.get(name)
 
-    def edit(self, name: str, **values: Any) -> FacetRecord:
+    def edit(self, name: str, /, **values: Any) -> FacetRecord:
         """Set name, description, parent or a threshold; one set to None is inherited again. A circle of parents is refused."""
         allowed = {"name", "description", "parent", *DEFAULTS}
         unknown = sorted(set(values) - allowed)

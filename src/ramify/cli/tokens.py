@@ -1,0 +1,212 @@
+"""`ramify tokens`: a completion picked token by token, in a terminal or through a pipe."""
+
+import contextlib
+import json
+import math
+import re
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.cells import cell_len
+from rich.text import Text
+
+from ramify.cli import listing, making, options, render
+from ramify.cli.selecting import SampleId
+from ramify.cli.workspace import Quiet, Where, model_for, open_models, open_workspace
+from ramify.errors import InputError
+
+if TYPE_CHECKING:
+    from ramify.decoding.config import GenerationConfig
+    from ramify.engine.model import Model
+    from ramify.store.records import CompletionRecord
+    from ramify.workbench.token_by_token import Candidate, TokenByToken
+
+__all__ = ["app"]
+
+app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+
+HELP = """\
+NUMBER     pick this token
+/TEXT      the tokens that contain TEXT; / alone: the likeliest again
+t TEXT     type TEXT, all that stands after the one space; \\n is a line end, \\t a tab, \\\\ a backslash
+u          take back the last token, or what the model wrote
+g          let the model write the rest, with the settings of the command line
+s          save and leave
+q          leave without saving (so does the end of input)
+?          this"""
+
+TAIL = 300
+"""Characters of the text so far that are shown."""
+
+
+@app.command()
+@options.takes_settings
+@options.takes_model
+def tokens(
+    sample: SampleId,
+    prefill: making.Prefill = None,
+    facet: making.Facet = None,
+    shown: Annotated[int, typer.Option("--show", metavar="N", help="How many candidates; every EOS comes on top.")] = 12,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="An object after each step, and the saved completion; one a line.")
+    ] = False,
+    quiet: Quiet = False,
+    workspace: Where = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="Unset: the facet's target, else the workspace's.",
+            rich_help_panel=options.MODEL,
+        ),
+    ] = None,
+    preset: options.PresetName = None,
+    *,
+    settings: dict[str, Any],
+    how: dict[str, Any],
+) -> None:
+    """Make a completion token by token: the model proposes, you pick.
+
+    A line from standard input is a step; ? lists them. Probabilities are the model's own, at temperature 1; the settings
+    are for g, with which the model writes the rest.
+    """
+    config = options.settings_from(settings, preset)
+    if shown < 1:
+        raise InputError(f"--show is {shown}; it must be at least 1")
+    if config.num_return_sequences > 1:
+        raise InputError(f"num_return_sequences is {config.num_return_sequences}; one completion is made here")
+    with open_workspace(workspace) as database:
+        record = database.samples.get(sample)
+        if facet is not None:
+            database.facets.get(facet)
+        with open_models([model_for(database, model, facet=facet)], how) as (loaded,):
+            from ramify.workbench.token_by_token import TokenByToken
+
+            with TokenByToken(database, loaded, record, prefill=prefill) as making_one:
+                saved = Picking(making_one, loaded, config, shown, as_json=as_json, quiet=quiet).run()
+        if saved is not None:
+            making.show(saved, as_json=as_json, quiet=quiet)
+
+
+class Picking:
+    """Lines in, steps out."""
+
+    def __init__(
+        self, made: "TokenByToken", model: "Model", config: "GenerationConfig", shown: int, *, as_json: bool, quiet: bool
+    ) -> None:
+        self.made, self.model, self.config = made, model, config
+        self.shown, self.as_json, self.quiet = shown, as_json, quiet
+        self.finished: str | None = None
+        """The whole text, once the model wrote the rest."""
+        self.offered: list[Candidate] = []
+        """What the numbers mean."""
+        self.interactive = sys.stdin.isatty()
+
+    def run(self) -> "CompletionRecord | None":
+        """Read steps until one leaves; the completion, if it was saved."""
+        if self.interactive:
+            with contextlib.suppress(ImportError):  # Line editing, where the platform has it.
+                import readline  # noqa: F401
+            render.note(f"{self.model.info.name}; ? lists the steps, s saves, q leaves", self.quiet)
+        self.show()
+        while True:
+            try:
+                line = input("> " if self.interactive else "")
+            except EOFError:
+                line = "q"
+            except KeyboardInterrupt:
+                if not self.interactive:
+                    raise
+                typer.echo()
+                continue
+            except UnicodeDecodeError as error:
+                raise InputError(f"standard input is not UTF-8 text ({error.reason} at byte {error.start})") from error
+            try:
+                if line == "s":
+                    return self.made.save()
+                if line == "q":
+                    render.note("[not saved]", self.quiet)
+                    return None
+                self.step(line)
+            except InputError as error:
+                # One mistake does not end the work; in a script it does, and nothing is saved.
+                if not self.interactive:
+                    raise
+                render.note(str(error))
+
+    def step(self, line: str) -> None:
+        """Obey a line that does not leave."""
+        if not line.strip():
+            return
+        if line == "?":
+            typer.echo(HELP)
+            return
+        search = None
+        if line.isascii() and line.strip().isdigit():
+            self._pick(int(line))
+        elif line.startswith("/"):
+            search = _unescaped(line[1:]) or None
+        elif line.startswith("t "):
+            self.made.type(_unescaped(line[2:]))
+        elif line == "u":
+            self.made.undo()
+            self.finished = None
+        elif line == "g":
+            self.finished = self.made.finish(self.config).text
+        else:
+            raise InputError(f"{line!r} is no step; ? lists them, and t {line} types it")
+        self.show(search)
+
+    def _pick(self, number: int) -> None:
+        if not 1 <= number <= len(self.offered):
+            raise InputError(f"there is no candidate {number}; they have the numbers 1 to {len(self.offered)}")
+        self.made.pick(self.offered[number - 1].token_id)
+
+    def show(self, search: str | None = None) -> None:
+        """The text so far and what could stand next."""
+        over = self.made.ended or self.finished is not None
+        text = self.made.text if self.finished is None else self.finished
+        found = None if over else self.made.candidates(self.shown, search=search)
+        self.offered = [] if found is None else list(found.shown)
+        if self.as_json:
+            told = {"text": text, "token_ids": list(self.made.token_ids), "over": over}
+            candidates = [{"number": i, **listing.plain(each)} for i, each in enumerate(self.offered, start=1)]
+            typer.echo(json.dumps({**told, "candidates": candidates, "others": found and found.others}, ensure_ascii=False))
+            sys.stdout.flush()
+            return
+        listing.echo(("…" if len(text) > TAIL else "") + text[-TAIL:])
+        if found is None:
+            ended = "ended by EOS" if self.finished is None else "the model wrote the rest"
+            typer.echo(f"  [{ended}; s saves, u takes it back]")
+            return
+        if search is not None and not self.offered:
+            typer.echo(f"  [no token contains {search!r}]")
+            return
+        self._table(found.others)
+
+    def _table(self, others: float) -> None:
+        out = render.console()
+        colour = render.has_colour(out)
+        words = [self._word(each) for each in self.offered]
+        widest = max(len("others"), *map(cell_len, words))
+        for number, (each, word) in enumerate(zip(self.offered, words, strict=True), start=1):
+            line = Text(f"{number:>4}  ")
+            line.append_text(render.shaded(word, each.probability, colour=colour))
+            line.append(" " * (widest - cell_len(word)))
+            line.append(f"  {100 * each.probability:>6.2f} %" + ("  ends it" if each.ends else ""))
+            out.print(line)
+        out.print(Text(f"      {'others':<{widest}}  {100 * others:>6.2f} %", style="dim"))
+
+    def _word(self, candidate: "Candidate") -> str:
+        from ramify.engine.requests import Alternative
+
+        # Its bytes, since half a character has no text.
+        literal = self.model.codec.literal_bytes[candidate.token_id]
+        return render.visible(Alternative(candidate.token_id, literal, math.nan))
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\([nt\\])", lambda found: {"n": "\n", "t": "\t", "\\": "\\"}[found[1]], text)

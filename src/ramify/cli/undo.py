@@ -1,0 +1,25 @@
+"""`ramify undo`."""
+
+import typer
+
+from ramify.cli import listing
+from ramify.cli.history import told
+from ramify.cli.workspace import AsJson, Where, open_workspace
+from ramify.errors import InputError
+
+__all__ = ["app"]
+
+app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+
+
+@app.command()
+def undo(as_json: AsJson = False, workspace: Where = None) -> None:
+    """Take back the last action on the workspace."""
+    with open_workspace(workspace) as database:
+        record = database.history.undo()
+    if record is None:
+        raise InputError("there is nothing to undo")
+    if as_json:
+        listing.print_json(record)
+    else:
+        listing.echo(f"undone: {told(record)}")

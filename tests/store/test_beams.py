@@ -1,0 +1,99 @@
+import math
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from ramify.errors import InputError, NotFoundError
+from ramify.store import Database, NewNode
+from store.stories import PIECES, sampled
+
+PATHS = st.lists(st.lists(st.tuples(st.integers(0, 2), st.floats(-8, 0, width=32)), min_size=1, max_size=4), max_size=6)
+
+
+def test_identical_continuations_are_one_path_however_they_were_found(db: Database) -> None:
+    tree = db.beams.tree(db.samples.add("Once").id, "tiny", "f1")
+    first = db.beams.extend(tree.root_id, [NewNode(token_id=1, logprob=-0.5), NewNode(token_id=2, logprob=-1.0)], pieces=PIECES)
+    again = db.beams.extend(tree.root_id, [NewNode(token_id=1, logprob=-0.5), NewNode(token_id=3, logprob=-2.0)])
+    assert again[0] == first[0]
+    assert [n.token_id for n in db.beams.nodes(tree.id)] == [-1, 1, 2, 3]
+    assert [(n.token_id, n.depth, n.sum_logprob, n.min_logprob, n.mean_logprob) for n in db.beams.path(again[1].id)] == [
+        (1, 1, -0.5, -0.5, -0.5),
+        (3, 2, -2.5, -2.0, -1.25),
+    ]
+    assert [n.token_id for n in db.beams.children(first[0].id)] == [2, 3]
+    assert db.beams.find(tree.id, [1, 3]) == again[1]
+    assert db.beams.find(tree.id, [3]) is None
+    assert db.beams.tree(tree.sample_id, "tiny", "f1") == tree
+
+
+def test_a_node_learns_what_it_lacked_and_so_do_those_below(db: Database) -> None:
+    tree = db.beams.tree(db.samples.add("Once").id, "tiny")
+    picked = db.beams.extend(tree.root_id, [NewNode(token_id=1), NewNode(token_id=2, logprob=-1.0)])
+    assert [n.sum_logprob for n in picked] == [None, None]
+    learnt = db.beams.extend(tree.root_id, [NewNode(token_id=1, logprob=-0.5, candidates=[(2, -1.0), (3, -math.inf)])])
+    assert (learnt[0].logprob, learnt[0].candidates) == (-0.5, ((2, -1.0), (3, -math.inf)))
+    assert [(n.sum_logprob, n.min_logprob) for n in db.beams.path(picked[1].id)] == [(-0.5, -0.5), (-1.5, -1.0)]
+
+
+def test_nodes_are_marked_die_with_a_reason_and_come_back(db: Database) -> None:
+    sample = db.samples.add("Once")
+    tree = db.beams.tree(sample.id, "tiny", prefill=[5, 6], config={"width": 3})
+    assert (tree.prefill, tree.config) == ((5, 6), {"width": 3})
+    (node,) = db.beams.extend(tree.root_id, [NewNode(token_id=1, logprob=-0.5)])
+    db.beams.mark([node.id], pinned=True, bookmarked=True)
+    db.beams.die([node.id], "outranked at step 3")
+    saved = db.completions.add(sample.id, sampled())
+    db.beams.saved_as(node.id, saved.id)
+    (found,) = db.beams.nodes_by_id([node.id])
+    assert (found.pinned, found.bookmarked, found.kept, found.pruned, found.live) == (True, True, False, False, False)
+    assert (found.dead_reason, found.completion_id) == ("outranked at step 3", saved.id)
+    db.beams.die([node.id], None)
+    assert db.beams.nodes_by_id([node.id])[0].live
+    with pytest.raises(InputError, match="no mark 'loved'"):
+        db.beams.mark([node.id], loved=True)
+
+
+def test_nothing_comes_after_an_eos_and_a_root_stays(db: Database) -> None:
+    tree = db.beams.tree(db.samples.add("Once").id, "tiny")
+    (end,) = db.beams.extend(tree.root_id, [NewNode(token_id=0, logprob=-0.5, ended=True)])
+    with pytest.raises(InputError, match="is an EOS"):
+        db.beams.extend(end.id, [NewNode(token_id=1)])
+    with pytest.raises(InputError, match="root cannot be removed"):
+        db.beams.remove([tree.root_id])
+    with pytest.raises(InputError, match="another prefill"):
+        db.beams.tree(tree.sample_id, "tiny", prefill=[1])
+    db.beams.remove([end.id])
+    assert [n.id for n in db.beams.nodes(tree.id)] == [tree.root_id]
+    db.beams.delete(tree.id)
+    with pytest.raises(NotFoundError):
+        db.beams.path(tree.root_id)
+
+
+@settings(
+    max_examples=15,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(PATHS)
+def test_a_tree_holds_each_path_once_and_sums_along_it(db: Database, paths: list[list[tuple[int, float]]]) -> None:
+    told = {}  # one logprob for each path, as a model has
+    for path in paths:
+        for depth in range(1, len(path) + 1):
+            told.setdefault(tuple(token for token, _ in path[:depth]), path[depth - 1][1])
+    tree = db.beams.tree(db.samples.add("Once").id, "tiny")
+    for path in paths:
+        ids = [token for token, _ in path]
+        db.beams.extend(tree.root_id, [NewNode(token_id=t, logprob=told[tuple(ids[: i + 1])]) for i, t in enumerate(ids)])
+    nodes = {node.id: node for node in db.beams.nodes(tree.id)}
+    ways = {}
+    for node in nodes.values():
+        way = tuple(each.token_id for each in db.beams.path(node.id))
+        ways[way] = node
+    assert set(ways) == {(), *told}
+    assert len(ways) == len(nodes)
+    for way, node in ways.items():
+        steps = [told[way[: i + 1]] for i in range(len(way))]
+        assert node.sum_logprob == sum(steps, 0.0)
+        assert node.min_logprob == min(steps, default=None)
