@@ -95,12 +95,15 @@ def says(content: object, status: int = 200, kind: str = "application/json", **h
 
 
 def streams(chunks: Sequence[object], *, done: bool = True, then: str = "end", kind: str = "text/event-stream") -> Reply:
-    """Events, each JSON (or a text to the letter); then the end: "end", "break" in the middle of a chunk, or "hold" open."""
+    """Events, each JSON or a text to the letter, or a comment if it begins with a colon.
+
+    Then the end: "end", "break" in the middle of a chunk, or "hold" open."""
 
     def reply(handler: Handler) -> None:
         handler.begin(200, {"Content-Type": kind, "Transfer-Encoding": "chunked"})
         for chunk in [*chunks, *(["[DONE]"] if done else [])]:
-            data = f"data: {chunk if isinstance(chunk, str) else json.dumps(chunk)}\n\n".encode()
+            said = chunk if isinstance(chunk, str) else json.dumps(chunk)
+            data = f"{'' if said.startswith(':') else 'data: '}{said}\n\n".encode()
             handler.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
             handler.wfile.flush()
         if then == "hold":

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from endpoint_made_here import Server, chat, delta, says, serving, silent, slams, streams
 from ramify.decoding.config import GenerationConfig
 from ramify.decoding.stopping import FinishReason
-from ramify.errors import InputError, ModelNotFoundError, RamifyError, RemoteError, UnsupportedError
+from ramify.errors import CancelledError, InputError, ModelNotFoundError, RamifyError, RemoteError, UnsupportedError
 from ramify.models.endpoints import Endpoint
 from ramify.models.registry import Registry
 from ramify.models.remote import Remote, RemoteAlternative, RemoteCompletion, RemoteToken, RemoteUsage, Retries, connect
@@ -159,8 +159,8 @@ def test_fewer_completions_than_asked_for_are_an_error_that_keeps_them(server: S
         ("eos_token", None, {}, ("eos", None)),
         ("stop", ["."], {}, ("stop", None)),
         ("stop", ["."], {"stop_reason": "."}, ("stop", ".")),
-        ("stop", ["."], {"stop_reason": None}, ("eos", None)),
         ("stop", ["."], {"stop_reason": 13}, ("stop", None)),
+        ("stop", ["."], {"stop_reason": None}, ("stop", None)),
         ("length", ["."], {}, ("length", None)),
         ("max_tokens", None, {}, ("length", None)),
         ("content_filter", None, {}, ("error", None)),
@@ -177,6 +177,15 @@ def test_endings_are_told_in_our_words(
     (made,) = remote().complete(HELLO, GREEDY.replace(stop_strings=stops))
     assert (made.finish_reason, made.stop_string) == expected
     assert (made.reported_finish, made.text, made.truncated) == (reported, "text", expected[0] != "eos")
+
+
+def test_vllm_alone_tells_an_eos_from_a_stop_string(server: Server, remote: Opened) -> None:
+    answer = chat("text")
+    answer["choices"][0]["stop_reason"] = None
+    server.script = [says(answer)] * 2
+    model = remote(dialect="vllm")
+    stopped = [model.complete(HELLO, GREEDY.replace(**fields))[0] for fields in ({"stop_strings": "."}, {"stop_token_ids": [3]})]
+    assert [made.finish_reason for made in stopped] == ["eos", "eos"]
 
 
 def test_a_refusal_and_thoughts_are_kept_beside_the_text(server: Server, remote: Opened) -> None:
@@ -393,6 +402,7 @@ def test_neutral_settings_change_nothing(unsent: dict[str, Remote], dialect: str
                 "typical_p": 1.0,
                 "repeat_penalty": 1.1,
                 "repeat_last_n": -1,
+                "samplers": ["penalties", "temperature", "top_k", "top_p", "min_p", "typ_p"],
                 "presence_penalty": 0.0,
                 "frequency_penalty": 0.0,
             },
@@ -505,6 +515,15 @@ def test_an_unknown_server_is_not_asked_for_options_it_may_refuse(server: Server
     server.script = [streams([delta("a", finish="stop")])]
     assert [event.text for event in remote().stream(HELLO, GREEDY)] == ["a", ""]
     assert "stream_options" not in server.bodies[0]
+
+
+def test_pings_empty_endings_and_usage_alone_are_no_pieces(server: Server, remote: Opened) -> None:
+    usage = {"usage": {"prompt_tokens": 3, "completion_tokens": 1}}
+    server.script = [streams([": still working", delta("a", finish=""), ": ping", delta(finish="stop", index=None), usage])]  # type: ignore[arg-type]
+    (first, last) = remote().stream(HELLO, GREEDY)
+    assert last.completion is not None
+    assert (first.text, last.finish_reason) == ("a", "eos")
+    assert last.completion.usage == RemoteUsage(prompt_tokens=3, completion_tokens=1)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.text(max_size=3)), max_size=12))
@@ -621,6 +640,30 @@ def test_closing_a_remote_ends_what_runs_and_refuses_what_comes(server: Server, 
     for call in (model.complete, model.stream):
         with pytest.raises(InputError, match="is closed; connect anew"):
             call(HELLO, GREEDY)
+
+
+def test_an_answer_that_is_waited_for_is_cancelled_by_closing(server: Server, remote: Opened) -> None:
+    server.script = [silent, silent]
+    model = remote(timeout_s=30.0)
+
+    async def twin() -> None:
+        await model.acomplete(HELLO, GREEDY)
+
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(model.complete, HELLO, GREEDY), pool.submit(asyncio.run, twin())]
+        while len(server.asked) < 2:
+            time.sleep(0.005)
+        model.close()
+        for one in waiting:
+            with pytest.raises(CancelledError, match="was closed before its answer came"):
+                one.result(5)
+
+
+def test_a_stream_keeps_its_remote(server: Server) -> None:
+    server.script = [streams([delta("a"), delta("b", finish="stop")])]
+    stream = Remote("small", Endpoint(base_url=server.url)).stream(HELLO, GREEDY)
+    gc.collect()
+    assert [event.text for event in stream] == ["a", "b", ""]
 
 
 def test_a_dropped_remote_ends_its_thread(server: Server) -> None:

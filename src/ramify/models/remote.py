@@ -8,6 +8,7 @@ from any thread; the `a` twins from any event loop.
 """
 
 import asyncio
+import concurrent.futures
 import contextlib
 import queue
 import threading
@@ -15,7 +16,7 @@ import weakref
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
-from ramify.errors import InputError, UnsupportedError
+from ramify.errors import CancelledError, InputError, UnsupportedError
 from ramify.models.endpoints import Endpoint
 from ramify.models.registry import Registry
 from ramify.models.remote_answers import (
@@ -96,7 +97,8 @@ class Remote:
             target=_serve, args=(self._loop, self._connection), name=f"ramify-remote-{model}", daemon=True
         )
         self._thread.start()
-        # Neither the thread nor a stream holds this object, so that dropping it ends the thread.
+        self._lock = threading.Lock()
+        # The thread does not hold this object, so that dropping it ends the thread. Streams hold it.
         self._end = weakref.finalize(self, _stop, self._loop)
 
     def __repr__(self) -> str:
@@ -110,7 +112,8 @@ class Remote:
 
     def close(self) -> None:
         """Cancel what is running, close the connections, end the thread. Later calls raise InputError."""
-        self._end()
+        with self._lock:  # what was submitted before it is cancelled, and not forgotten
+            self._end()
         self._thread.join()
 
     @property
@@ -146,7 +149,7 @@ class Remote:
     ) -> tuple[RemoteCompletion, ...]:
         """`complete`, awaited. Cancelling the task closes the connection."""
         request = self._request(prompt, config, prefill, logprobs, stream=False)
-        return await asyncio.wrap_future(self._submit(self._complete(*request, _max_time_s(config))))
+        return await self._awaited(self._complete(*request, _max_time_s(config)))
 
     def stream(
         self, prompt: Prompt, config: GenerationSettings, *, prefill: str | None = None, logprobs: int | None = None
@@ -154,7 +157,7 @@ class Remote:
         """The same in pieces, as they arrive; the request begins at once."""
         request = self._request(prompt, config, prefill, logprobs, stream=True)
         arrived: queue.SimpleQueue[object] = queue.SimpleQueue()
-        return RemoteStream(self._flow(request, _max_time_s(config), arrived.put), arrived)
+        return RemoteStream(self._flow(request, _max_time_s(config), arrived.put), arrived, self)
 
     def astream(
         self, prompt: Prompt, config: GenerationSettings, *, prefill: str | None = None, logprobs: int | None = None
@@ -167,7 +170,7 @@ class Remote:
             with contextlib.suppress(RuntimeError):  # the listener's loop is gone, and so is the listener
                 loop.call_soon_threadsafe(arrived.put_nowait, item)
 
-        return RemoteAsyncStream(self._flow(request, _max_time_s(config), put), arrived)
+        return RemoteAsyncStream(self._flow(request, _max_time_s(config), put), arrived, self)
 
     def score(self, prompt: str, completion: str, *, top: int = 0) -> tuple[RemoteToken, ...]:
         """The logprobs of a given completion after a raw text prompt, by the endpoint's own tokens.
@@ -179,7 +182,7 @@ class Remote:
 
     async def ascore(self, prompt: str, completion: str, *, top: int = 0) -> tuple[RemoteToken, ...]:
         """`score`, awaited."""
-        return await asyncio.wrap_future(self._submit(self._score(*self._score_request(prompt, completion, top))))
+        return await self._awaited(self._score(*self._score_request(prompt, completion, top)))
 
     # --- requests
 
@@ -199,6 +202,7 @@ class Remote:
             where=self.where,
             count=settings.get("n", 1),
             stops="stop" in settings or "stop_token_ids" in settings,
+            tells_stops=self.endpoint.dialect == "vllm",
             logprobs=logprobs is not None,
             prefill=prefill or "",
         )
@@ -241,25 +245,44 @@ class Remote:
 
     # --- the loop
 
-    def _submit(self, work: Coroutine[Any, Any, T]) -> "Any":
-        if not self._end.alive:
-            work.close()
-            raise InputError(f"{self!r} is closed; connect anew")
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+    def _submit(self, work: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
+        with self._lock:
+            if self._end.alive:
+                return asyncio.run_coroutine_threadsafe(work, self._loop)
+        work.close()
+        raise self._closed()
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         future = self._submit(work)
         try:
-            result: T = future.result()
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise self._was_cancelled() from None
         except BaseException:
             future.cancel()  # Ctrl-C; of no effect where the work itself failed
             raise
-        return result
+
+    async def _awaited(self, work: Coroutine[Any, Any, T]) -> T:
+        future = self._submit(work)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise self._was_cancelled() from None
 
     def _flow(self, request: tuple[str, dict[str, Any], Asked], max_time_s: float | None, put: Put) -> Flow:
-        if not self._end.alive:
-            raise InputError(f"{self!r} is closed; connect anew")
-        return Flow(self._loop, self._connection, request, max_time_s, put)
+        with self._lock:
+            if self._end.alive:
+                return Flow(self._loop, self._connection, request, max_time_s, put)
+        raise self._closed()
+
+    def _closed(self) -> InputError:
+        return InputError(f"{self!r} is closed; connect anew")
+
+    def _was_cancelled(self) -> CancelledError:
+        return CancelledError(f"{self!r} was closed before its answer came")
 
 
 def _max_time_s(config: GenerationSettings) -> float | None:

@@ -5,7 +5,7 @@ Only what was given is told: ids are rarely there, bytes often not, and which st
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from ramify.errors import RemoteError
 
@@ -16,6 +16,7 @@ RemoteFinish = Literal["eos", "stop", "length", "time", "cancelled", "error"]
 
 STOPS = ("stop", "eos", "eos_token", "end_turn", "stop_sequence")
 LENGTHS = ("length", "max_tokens")
+NOT_TOLD = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,8 @@ class Asked:
     count: int = 1
     stops: bool = False
     """Whether stop strings or stop tokens were given."""
+    tells_stops: bool = False
+    """Whether a null `stop_reason` means an EOS, as on vLLM; other servers leave it null whatever ended the text."""
     logprobs: bool = False
     prefill: str = ""
 
@@ -130,7 +133,7 @@ class _Row:
     tokens: list[RemoteToken] = field(default_factory=list)
     measured: bool = False
     reported: str | None = None
-    stop_reason: Any = "not told"
+    stop_reason: object = NOT_TOLD
 
 
 class Answer:
@@ -147,6 +150,8 @@ class Answer:
     def feed(self, data: object) -> list[RemoteEvent]:
         """Take a chunk, or the whole. Raises RemoteError for what is not one."""
         choices = data.get("choices") if isinstance(data, Mapping) else None
+        if choices is None and isinstance(data, Mapping) and data.get("usage"):
+            choices = []  # a chunk of usage alone
         if not isinstance(data, Mapping) or not isinstance(choices, list):
             raise self.error(f"answered JSON without `choices`: {_cut(data)}")
         self._usage = _usage(data.get("usage")) or self._usage
@@ -156,7 +161,7 @@ class Answer:
         return [self._take(choice) for choice in choices]
 
     def _take(self, choice: object) -> RemoteEvent:
-        if not isinstance(choice, Mapping) or not isinstance(index := choice.get("index", 0), int):
+        if not isinstance(choice, Mapping) or not isinstance(index := choice.get("index") or 0, int):
             raise self.error(f"answered a choice that is none: {_cut(choice)}")
         row = self._rows.setdefault(index, _Row())
         said = choice.get("message") or choice.get("delta") or {}
@@ -172,9 +177,9 @@ class Answer:
         if tokens is not None:
             row.measured = True
             row.tokens += tokens
-        if choice.get("finish_reason") is not None:
+        if choice.get("finish_reason"):  # some send "" with every chunk
             row.reported = str(choice["finish_reason"])
-            row.stop_reason = choice.get("stop_reason", "not told")
+            row.stop_reason = choice.get("stop_reason", NOT_TOLD)
         return RemoteEvent(text=text or "", index=index, tokens=tuple(tokens or ()))
 
     def complete(self) -> tuple[RemoteCompletion, ...]:
@@ -220,10 +225,9 @@ class Answer:
             return "length", None
         if row.reported not in STOPS:
             return "error", None
-        if not self._asked.stops or row.stop_reason is None:
+        if not self._asked.stops or (self._asked.tells_stops and row.stop_reason is None):
             return "eos", None
-        told = isinstance(row.stop_reason, str) and row.stop_reason != "not told"
-        return "stop", row.stop_reason if told else None
+        return "stop", _text(row.stop_reason)
 
 
 def _tokens(given: object) -> list[RemoteToken] | None:

@@ -80,6 +80,8 @@ SAID_ALOUD: Mapping[Dialect, Mapping[str, Any]] = {
         "repeat_last_n": -1,
         "presence_penalty": 0.0,
         "frequency_penalty": 0.0,
+        # Ours: its own order has the temperature after the filters, and processors that nobody asked for.
+        "samplers": ["penalties", "temperature", "top_k", "top_p", "min_p", "typ_p"],
     },
     "ollama": {"top_p": 1.0},
     # A provider that would ignore a field is not routed to.

@@ -60,8 +60,9 @@ class Flow:
 
 
 class _Stream:
-    def __init__(self, flow: Flow) -> None:
+    def __init__(self, flow: Flow, owner: object) -> None:
         self._flow = flow
+        self._owner = owner  # whose end would cancel this stream
         self._over = False
 
     def cancel(self) -> None:
@@ -90,8 +91,8 @@ class RemoteStream(_Stream):
     Leaving the `with` block, or dropping the stream, cancels what still runs.
     """
 
-    def __init__(self, flow: Flow, arrived: "queue.SimpleQueue[object]") -> None:
-        super().__init__(flow)
+    def __init__(self, flow: Flow, arrived: "queue.SimpleQueue[object]", owner: object) -> None:
+        super().__init__(flow, owner)
         self._arrived = arrived
 
     def __enter__(self) -> Self:
@@ -113,8 +114,8 @@ class RemoteStream(_Stream):
 class RemoteAsyncStream(_Stream):
     """`RemoteStream` for `async for`."""
 
-    def __init__(self, flow: Flow, arrived: "asyncio.Queue[object]") -> None:
-        super().__init__(flow)
+    def __init__(self, flow: Flow, arrived: "asyncio.Queue[object]", owner: object) -> None:
+        super().__init__(flow, owner)
         self._arrived = arrived
 
     async def __aenter__(self) -> Self:
