@@ -559,6 +559,21 @@ def test_half_a_stream_is_an_error_that_keeps_the_text(server: Server, remote: O
     assert list(stream) == []
 
 
+def test_silence_in_the_middle_is_an_error_that_keeps_the_text(server: Server, remote: Opened) -> None:
+    server.script = [streams([delta("On")], done=False, then="hold")]
+    stream = remote(timeout_s=0.2, retries=Retries()).stream(HELLO, GREEDY)
+    with pytest.raises(RemoteError, match=r"said nothing for 0\.2 s") as caught:
+        list(stream)
+    assert (caught.value.completions[0].text, len(server.asked)) == ("On", 1)
+
+
+def test_a_stream_that_cannot_be_read_on_is_closed(server: Server, remote: Opened) -> None:
+    server.script = [streams([delta("On"), {"object": "nothing"}], done=False, then="hold")]
+    with pytest.raises(RemoteError, match="without `choices`"):
+        list(remote().stream(HELLO, GREEDY))
+    assert server.left.wait(2)
+
+
 def test_a_connection_that_breaks_after_the_end_takes_nothing_away(server: Server, remote: Opened) -> None:
     server.script = [streams([delta("a", finish="stop")], done=False, then="break")]
     assert [(event.text, event.finish_reason) for event in remote().stream(HELLO, GREEDY)] == [("a", None), ("", "eos")]
