@@ -85,11 +85,12 @@ def says(content: object, status: int = 200, kind: str = "application/json", **h
     body = (
         content if isinstance(content, bytes) else content.encode() if isinstance(content, str) else json.dumps(content).encode()
     )
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    named = {name.replace("_", "-").title(): value for name, value in headers.items()}
 
     def reply(handler: Handler) -> None:
         handler.begin(status, {"Content-Type": kind, "Content-Length": str(len(body)), **named})
         handler.wfile.write(body)
+        handler.close_connection = "content_length" in headers
 
     return reply
 

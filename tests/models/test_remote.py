@@ -449,6 +449,13 @@ def test_what_a_server_has_in_part_is_refused_beyond_it(
         unsent[dialect].check(prompt, GenerationConfig(**config), logprobs=logprobs)
 
 
+def test_what_cannot_be_written_is_refused(unsent: dict[str, Remote]) -> None:
+    with pytest.raises(InputError, match="cannot be written as JSON"):
+        unsent["openai"].check([{"role": "user", "content": "half \ud83c"}], GREEDY)
+    with pytest.raises(InputError, match="cannot be written as JSON"):
+        unsent["openai"].check([{"role": "user", "content": "a", "name": {1}}], GREEDY)
+
+
 @pytest.mark.parametrize("prompt", [[], [{"role": "user"}], [{"role": "user", "content": ["a"]}], [True], ["a"]])
 def test_what_is_no_prompt_is_refused(unsent: dict[str, Remote], prompt: Any) -> None:
     with pytest.raises(InputError, match="prompt"):
@@ -816,7 +823,7 @@ def test_retry_after_is_obeyed(server: Server, remote: Opened, headers: dict[str
         (says({}, 503, retry_after="50"), {"total_s": 120.0}, "asks to wait 50 s .tried 3 times", 2),
         (says({"error": {"message": "pay", "code": "insufficient_quota"}}, 429), {}, "answered 429: pay", 0),
         (says({"error": {"message": "no"}}, 500, x_should_retry="false"), {}, "answered 500: no", 0),
-        (slams, {"tries": 2}, "could not be reached .* .tried 2 times", 1),
+        (slams, {"tries": 2}, "broke off the connection: .* .tried 2 times", 1),
     ],
 )
 def test_patience_ends(server: Server, remote: Opened, reply: Any, fields: dict[str, Any], says_: str, slept: int) -> None:
@@ -852,7 +859,7 @@ def test_a_stream_is_tried_again_until_it_began_and_not_after(server: Server, re
 
 
 def test_nobody_there_is_told(remote: Opened) -> None:
-    with pytest.raises(RemoteError, match=r"'small' at http://127\.0\.0\.1:9 could not be reached \(ConnectError") as caught:
+    with pytest.raises(RemoteError, match=r"'small' at http://127\.0\.0\.1:9 could not be reached: ConnectError") as caught:
         remote(base_url="http://127.0.0.1:9").complete(HELLO, GREEDY)
     assert caught.value.status is None
 
@@ -882,6 +889,9 @@ def test_waits_are_bounded(tried: int, asked_for_s: float | None, spent_s: float
         (says('{"choices": ['), "answered application/json, not JSON"),
         (says(b'{"a": "\xff"}'), "not JSON"),
         (says([1, 2]), r"answered JSON without `choices`: \[1, 2\]"),
+        (says({"a": "\x1b[31m"}), r"answered JSON without `choices`: \{'a': '\\x1b\[31m'\}"),
+        (says("\x1b[31m", 400, "text/plain"), r"answered 400: text/plain: �\[31m$"),
+        (says("a", content_length="9"), "broke off the connection: RemoteProtocolError"),
         (says({"choices": None}), "answered JSON without `choices`"),
         (says({"choices": []}), "answered no completion: its `choices` are empty"),
         (says({"choices": ["a"]}), "answered a choice that is none"),
@@ -947,12 +957,18 @@ def everything_of(error: BaseException) -> str:
     return "\n".join(seen)
 
 
+def leaks(text: str) -> bool:
+    """Whether even the beginning of the key is there."""
+    return KEY[:8] in text
+
+
 @pytest.mark.parametrize(
     "reply",
     [
         says({"error": {"message": f"Incorrect API key provided: {KEY}."}}, 401),
         says(f"<html>{KEY}</html>", kind="text/html"),
-        says({"error": {"message": KEY}}),
+        says({"error": {"message": KEY, "code": KEY}}),
+        says({"error": {"message": "x" * 290 + KEY}}, 400),
         says({}, 302, location=f"http://elsewhere/?key={KEY}"),
         slams,
         silent,
@@ -969,9 +985,17 @@ def test_a_key_is_in_no_error_and_no_log(
     assert server.asked[0]["headers"]["authorization"] == f"Bearer {KEY}"
     assert caplog.records != []
     assert KEY not in caplog.text
-    assert KEY not in everything_of(caught.value)
+    assert not leaks(everything_of(caught.value))
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
     assert KEY not in repr(model) + repr(vars(model)) + repr(vars(model._connection)) + repr(vars(model.endpoint))
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_key_that_comes_back_in_an_answer_is_not_told(server: Server, remote: Opened, streamed: bool) -> None:
+    server.script = [streams([{"object": KEY}]) if streamed else says({"object": KEY})]
+    with pytest.raises(RemoteError, match=r"answered JSON without `choices`: \{'object': '\*\*\*'\}") as caught:
+        list(remote().stream(HELLO, GREEDY)) if streamed else remote().complete(HELLO, GREEDY)
+    assert not leaks(str(caught.value) + repr(vars(caught.value)))
 
 
 def test_a_refused_key_is_named_by_its_variable(server: Server, remote: Opened) -> None:

@@ -10,6 +10,7 @@ from any thread; the `a` twins from any event loop.
 import asyncio
 import concurrent.futures
 import contextlib
+import json
 import queue
 import threading
 import weakref
@@ -205,7 +206,12 @@ class Remote:
             tells_stops=self.endpoint.dialect == "vllm",
             logprobs=logprobs is not None,
             prefill=prefill or "",
+            hide=self._connection.hide,
         )
+        try:
+            json.dumps(body, ensure_ascii=False).encode()
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the request cannot be written as JSON ({error}); look at the prompt's characters") from None
         return CHAT if chat else RAW, body, asked
 
     def _score_request(self, prompt: str, completion: str, top: int) -> tuple[dict[str, Any], str]:
@@ -231,7 +237,7 @@ class Remote:
         return answer.completions(unfinished="time")
 
     async def _score(self, body: dict[str, Any], completion: str) -> tuple[RemoteToken, ...]:
-        answer = Answer(Asked(where=self.where, logprobs=True))
+        answer = Answer(Asked(where=self.where, logprobs=True, hide=self._connection.hide))
         answer.feed(await self._connection.post(RAW, body))
         tokens = (answer.complete()[0].tokens or ())[:-1]  # the last is the one it had to generate
         # From the end, as what the server puts before the prompt (a BOS) is its own affair.

@@ -3,13 +3,13 @@
 Only what was given is told: ids are rarely there, bytes often not, and which stop string matched only on vLLM.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from ramify.errors import RemoteError
 
-__all__ = ["Answer", "Asked", "RemoteAlternative", "RemoteCompletion", "RemoteEvent", "RemoteToken", "RemoteUsage"]
+__all__ = ["Answer", "Asked", "RemoteAlternative", "RemoteCompletion", "RemoteEvent", "RemoteToken", "RemoteUsage", "shown"]
 
 RemoteFinish = Literal["eos", "stop", "length", "time", "cancelled", "error"]
 """A part of `decoding.stopping.FinishReason`."""
@@ -17,6 +17,8 @@ RemoteFinish = Literal["eos", "stop", "length", "time", "cancelled", "error"]
 STOPS = ("stop", "eos", "eos_token", "end_turn", "stop_sequence")
 LENGTHS = ("length", "max_tokens")
 NOT_TOLD = object()
+SHOWN = 300
+"""Characters of an endpoint's words in an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,8 @@ class Asked:
     """Whether a null `stop_reason` means an EOS, as on vLLM; other servers leave it null whatever ended the text."""
     logprobs: bool = False
     prefill: str = ""
+    hide: Callable[[str], str] = str
+    """Strikes the key out of a text."""
 
 
 @dataclass
@@ -153,7 +157,7 @@ class Answer:
         if choices is None and isinstance(data, Mapping) and data.get("usage"):
             choices = []  # a chunk of usage alone
         if not isinstance(data, Mapping) or not isinstance(choices, list):
-            raise self.error(f"answered JSON without `choices`: {_cut(data)}")
+            raise self.error(f"answered JSON without `choices`: {self._shown(data)}")
         self._usage = _usage(data.get("usage")) or self._usage
         self._model = _text(data.get("model")) or self._model
         self._fingerprint = _text(data.get("system_fingerprint")) or self._fingerprint
@@ -162,14 +166,14 @@ class Answer:
 
     def _take(self, choice: object) -> RemoteEvent:
         if not isinstance(choice, Mapping) or not isinstance(index := choice.get("index") or 0, int):
-            raise self.error(f"answered a choice that is none: {_cut(choice)}")
+            raise self.error(f"answered a choice that is none: {self._shown(choice)}")
         row = self._rows.setdefault(index, _Row())
         said = choice.get("message") or choice.get("delta") or {}
         if not isinstance(said, Mapping):
-            raise self.error(f"answered a message that is none: {_cut(said)}")
+            raise self.error(f"answered a message that is none: {self._shown(said)}")
         text = choice.get("text") if "text" in choice else said.get("content")
         if text is not None and not isinstance(text, str):
-            raise self.error(f"answered a content that is not text: {_cut(text)}")
+            raise self.error(f"answered a content that is not text: {self._shown(text)}")
         row.text.append(text or "")
         row.reasoning.append(_text(said.get("reasoning_content")) or _text(said.get("reasoning")) or "")
         row.refusal.append(_text(said.get("refusal")) or "")
@@ -201,6 +205,9 @@ class Answer:
 
     def error(self, what: str) -> RemoteError:
         return RemoteError(f"{self._asked.where} {what}", completions=self.completions(unfinished="error"))
+
+    def _shown(self, data: object) -> str:
+        return shown(repr(data), self._asked.hide)
 
     def _completion(self, index: int, row: _Row, unfinished: RemoteFinish) -> RemoteCompletion:
         reason, stop_string = self._finish(row) if row.reported is not None else (unfinished, None)
@@ -308,6 +315,7 @@ def _bytes(given: object) -> bytes | None:
     return None
 
 
-def _cut(given: object) -> str:
-    shown = repr(given)
-    return shown if len(shown) <= 200 else shown[:200] + "…"
+def shown(said: str, hide: Callable[[str], str]) -> str:
+    """An endpoint's words for an error message: without the key (struck out before the cut), one line, nothing unprintable."""
+    plain = "".join(c if c.isprintable() else "�" for c in " ".join(hide(said).split()))
+    return plain if len(plain) <= SHOWN else plain[:SHOWN] + "…"

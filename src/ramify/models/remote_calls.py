@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ramify.errors import RemoteError
+from ramify.models.remote_answers import shown
 from ramify.settings import Key
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ __all__ = ["Connection", "Retries"]
 
 RETRIED = (408, 429, 500, 502, 503, 504)
 LOGGERS = ("openai._base_client", "httpx2", "httpcore2.connection", "httpcore2.http11", "httpcore2.http2", "httpcore2.proxy")
-SHOWN = 300
-"""Characters of an endpoint's words in an error."""
+READ_BYTES = 65536
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,13 +128,11 @@ class Connection:
         try:
             response = await self._opened().post(path, cast_to=httpx2.Response, body=body, options=self._options())
         except openai.OpenAIError as error:
-            return None, await self._failure(error)
+            return None, self._failure(error)
         try:
             answer = json.loads(response.content)
         except ValueError:
-            return None, _Failure(
-                self._error(f"answered {_kind(response)}, not JSON: {_cut(response.text)}", response.status_code)
-            )
+            return None, _Failure(self._error(f"answered {_kind(response)}, not JSON: ", response.text, response.status_code))
         if isinstance(answer, Mapping) and answer.get("error"):
             return None, self._told(answer, response)
         return answer, None
@@ -149,16 +147,16 @@ class Connection:
                 path, cast_to=object, body=body, options=self._options(), stream=True, stream_cls=openai.AsyncStream[object]
             )
         except openai.OpenAIError as error:
-            return None, await self._failure(error)
+            return None, self._failure(error)
         response = stream.response
         if response.headers.get("content-type", "").split(";")[0].strip().lower() == "text/event-stream":
             return stream, None
         try:
-            text = (await response.aread()).decode("utf-8", errors="replace")
+            text = await _beginning(response)
             told = _json(text)
             if isinstance(told, Mapping) and told.get("error"):
                 return None, self._told(told, response)
-            return None, _Failure(self._error(f"answered {_kind(response)}, not a stream: {_cut(text)}", response.status_code))
+            return None, _Failure(self._error(f"answered {_kind(response)}, not a stream: ", text, response.status_code))
         except _lost() as error:
             return None, _Failure(self._error(f"broke off its answer ({type(error).__name__})"), again=True)
         finally:
@@ -172,7 +170,7 @@ class Connection:
         except StopAsyncIteration:
             return _END, None
         except openai.OpenAIError as error:
-            return None, await self._failure(error, began=True)
+            return None, self._failure(error, began=True)
         except _lost() as error:
             return None, _Failure(self._error(f"broke off its stream ({type(error).__name__})"))
         except ValueError:
@@ -192,19 +190,24 @@ class Connection:
 
     # --- errors
 
-    def _error(self, what: str, status: int | None = None, code: str | None = None) -> RemoteError:
-        message = f"{self._where} {what}"
-        if self._key is not None:
-            message = self._key.hide(message)
-        return RemoteError(message, status=status, code=code)
+    def _error(
+        self, what: str, said: str = "", status: int | None = None, code: str | None = None, hint: str = ""
+    ) -> RemoteError:
+        """`said` is what came from the endpoint: cut, one line, and without the key."""
+        return RemoteError(f"{self._where} {what}{shown(said, self.hide)}{hint}", status=status, code=code and self.hide(code))
+
+    def hide(self, text: str) -> str:
+        """A text with the key struck out."""
+        return text if self._key is None else self._key.hide(text)
 
     def _told(self, body: Mapping[str, object], response: "httpx2.Response") -> _Failure:
         """An error told in a body whose status says that all is well."""
         message, code = _words(body)
         status = int(code) if code and re.fullmatch(r"[45]\d\d", code) else response.status_code
-        return _Failure(self._error(f"answered with an error: {message}", status, code), status in RETRIED)
+        return _Failure(self._error("answered with an error: ", message, status, code), status in RETRIED)
 
-    async def _failure(self, error: "openai.OpenAIError", began: bool = False) -> _Failure:
+    def _failure(self, error: "openai.OpenAIError", began: bool = False) -> _Failure:
+        import httpx2
         import openai
 
         if isinstance(error, openai.APIStatusError):
@@ -214,24 +217,22 @@ class Connection:
         if isinstance(error, openai.APIConnectionError):
             # The client's words are "Connection error."; the cause knows more, and its text holds no header.
             cause = error.__cause__
-            said = _cut(f"{type(cause).__name__}: {cause}" if cause is not None else str(error))
-            what = f"broke off its stream ({said})" if began else f"could not be reached ({said})"
-            return _Failure(self._error(what), again=True)
+            said = f"{type(cause).__name__}: {cause}" if cause is not None else str(error)
+            away = isinstance(cause, httpx2.ConnectError | httpx2.ProxyError | httpx2.UnsupportedProtocol)
+            what = "broke off its stream" if began else "could not be reached" if away else "broke off the connection"
+            return _Failure(self._error(f"{what}: ", said), again=True)
         if isinstance(error, openai.APIError):
             message, code = _words({"error": error.body})
-            return _Failure(self._error(f"ended its stream with an error: {message}", code=code))
-        return _Failure(self._error(f"failed: {_cut(str(error))}"))
+            return _Failure(self._error("ended its stream with an error: ", message, code=code))
+        return _Failure(self._error("failed: ", str(error)))
 
     def _refused(self, error: "openai.APIStatusError") -> _Failure:
         response, status = error.response, error.status_code
         body = _json(response.text)
-        message, code = _words(body) if isinstance(body, Mapping) else (f"{_kind(response)}: {_cut(response.text)}", None)
+        message, code = _words(body) if isinstance(body, Mapping) else (f"{_kind(response)}: {response.text}", None)
         hint = ""
         if 300 <= status < 400:
-            message, hint = (
-                f"it moved to {_cut(response.headers.get('location', 'nowhere'))}",
-                "; configure that address as base_url",
-            )
+            message, hint = f"it moved to {response.headers.get('location', 'nowhere')}", "; configure that address as base_url"
         elif status in (401, 403):
             hint = (
                 f"; the key came from {self._key.variable}"
@@ -243,7 +244,7 @@ class Connection:
         # A spent quota is a 429 that no patience cures.
         again = status in RETRIED and code != "insufficient_quota" and response.headers.get("x-should-retry") != "false"
         return _Failure(
-            self._error(f"answered {status}: {message}{hint}", status, code),
+            self._error(f"answered {status}: ", message, status, code, hint),
             again,
             _retry_after_s(response.headers, self._retries.wall_clock()),
         )
@@ -324,15 +325,6 @@ def _retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
     return None
 
 
-def _words(body: Mapping[str, object]) -> tuple[str, str | None]:
-    """An error's message and code, in the shapes that servers give them."""
-    error = body.get("error", body.get("detail", body))
-    if not isinstance(error, Mapping):
-        return _cut(str(error)), None
-    code = error.get("code") or error.get("type")
-    return _cut(str(error.get("message") or dict(error))), None if code is None else str(code)
-
-
 def _json(text: str) -> object:
     try:
         return json.loads(text)
@@ -345,9 +337,23 @@ def _kind(response: "httpx2.Response") -> str:
     return "HTML" if "html" in kind else kind or "something unnamed"
 
 
-def _cut(text: str) -> str:
-    plain = " ".join(text.split())
-    return plain if len(plain) <= SHOWN else plain[:SHOWN] + "…"
+async def _beginning(response: "httpx2.Response") -> str:
+    """The first characters of an answer that may have no end."""
+    body = b""
+    async for part in response.aiter_bytes():
+        body += part
+        if len(body) > READ_BYTES:
+            break
+    return body.decode("utf-8", errors="replace")
+
+
+def _words(body: Mapping[str, object]) -> tuple[str, str | None]:
+    """An error's message and code, in the shapes that servers give them."""
+    error = body.get("error", body.get("detail", body))
+    if not isinstance(error, Mapping):
+        return str(error), None
+    code = error.get("code") or error.get("type")
+    return str(error.get("message") or dict(error)), None if code is None else str(code)
 
 
 def _lost() -> tuple[type[Exception], ...]:
