@@ -29,8 +29,9 @@ from ramify.models.remote_answers import (
     RemoteToken,
     RemoteUsage,
 )
-from ramify.models.remote_calls import Connection, Retries
+from ramify.models.remote_calls import Connection
 from ramify.models.remote_fields import GenerationSettings, prompt_fields, setting_fields
+from ramify.models.remote_retries import Retries
 from ramify.models.remote_streams import Flow, Put, RemoteAsyncStream, RemoteStream, fill
 from ramify.settings import Settings
 
