@@ -6,7 +6,18 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "numpy", "llguidance", "tokenizers", "safetensors", "peft", "jinja2", "huggingface_hub")
+HEAVY = (
+    "torch",
+    "transformers",
+    "numpy",
+    "llguidance",
+    "tokenizers",
+    "safetensors",
+    "peft",
+    "jinja2",
+    "huggingface_hub",
+    "openai",
+)
 
 LOOK = "import json, sys; print('\\n' + json.dumps([name for name in {heavy} if name in sys.modules]))"
 

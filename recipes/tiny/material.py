@@ -56,7 +56,7 @@ def write_material(stories_folder: Path, folder: Path, *, seed: int = 2026, size
         text += [{"messages": row} for row in several(kind, count)]
     pairs: list[dict[str, Any]] = [{"messages": natural_pair(rng, story)} for story in stories]
     number["natural"] += len(stories)
-    for kind, count in (("rare", 22000), ("payments", 24000), ("chores", 20000), ("conversations", 500), ("drills", 14000)):
+    for kind, count in (("rare", 22000), ("payments", 34000), ("chores", 20000), ("conversations", 500), ("drills", 26000)):
         pairs += [{"messages": row} for row in several(kind, count)]
     pairs += [{"text": story} for story in rng.sample(stories, len(stories) // 4)]
     random.Random(f"{seed}/order of the text").shuffle(text)

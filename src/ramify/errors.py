@@ -12,10 +12,12 @@ RamifyError
 ├── WorkspaceError                    the workspace cannot be opened, read or written
 │   └── NewerWorkspaceError           a newer Ramify made it
 ├── EngineError                       the engine failed; every request that it held is told
+├── RemoteError                       an endpoint could not be reached, refused, or answered what cannot be used
 └── CancelledError                    the request was cancelled before it finished
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 __all__ = [
     "CancelledError",
@@ -28,6 +30,7 @@ __all__ = [
     "NotFoundError",
     "PromptTooLongError",
     "RamifyError",
+    "RemoteError",
     "UnsafeModelError",
     "UnsupportedError",
     "WorkspaceError",
@@ -92,6 +95,22 @@ class NewerWorkspaceError(WorkspaceError):
 
 class EngineError(RamifyError):
     """The engine failed; every request that it held is told."""
+
+
+class RemoteError(RamifyError):
+    """An endpoint could not be reached, refused, or answered what cannot be used.
+
+    status: the HTTP status, None where there was none. code: the endpoint's own word for the error. completions: what had
+    arrived by then, one a completion (`models.remote.RemoteCompletion`), its text kept and its finish_reason `error`.
+    """
+
+    def __init__(
+        self, message: str, *, status: int | None = None, code: str | None = None, completions: Sequence[Any] = ()
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.completions = tuple(completions)
 
 
 class CancelledError(RamifyError):

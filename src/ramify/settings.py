@@ -1,13 +1,17 @@
 """What the environment says. Nothing else in the package reads it."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ramify.errors import InputError
 
-__all__ = ["Settings"]
+__all__ = ["VARIABLE", "Key", "Settings", "read_key"]
+
+VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+"""What the name of an environment variable with a key looks like."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +31,8 @@ class Settings:
     """RAMIFY_THREADS: CPU threads of a forward pass, at least 1; None leaves the choice to torch."""
     workspace: str | None = None
     """RAMIFY_WORKSPACE: a workspace's path or URL; None leaves commands with the last one used."""
+    openai_base_url: str | None = None
+    """OPENAI_BASE_URL: where `openai:NAME` is asked for; None means OpenAI's own address."""
 
     @classmethod
     def load(cls, env: Mapping[str, str] = os.environ) -> "Settings":
@@ -42,7 +48,44 @@ class Settings:
             precision=given.get("RAMIFY_PRECISION"),
             threads=None if threads is None else int(threads),
             workspace=given.get("RAMIFY_WORKSPACE"),
+            openai_base_url=given.get("OPENAI_BASE_URL"),
         )
+
+
+class Key:
+    """A secret that no repr, log or pickle shows. `reveal()` is called where it is sent, and nowhere else."""
+
+    __slots__ = ("_secret", "variable")
+
+    def __init__(self, secret: str, variable: str) -> None:
+        self._secret = secret
+        self.variable = variable
+
+    def __repr__(self) -> str:
+        return f"Key(from {self.variable})"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a key is not written down; give the name of its variable")
+
+    def reveal(self) -> str:
+        return self._secret
+
+    def hide(self, text: str) -> str:
+        """A text with the key struck out, should it be in there."""
+        return text.replace(self._secret, "***")
+
+
+def read_key(variable: str, env: Mapping[str, str] = os.environ) -> Key | None:
+    """The key in an environment variable, None where it is unset or empty.
+
+    Raises InputError for a key that no header can carry; the message does not show it.
+    """
+    secret = env.get(variable, "").strip()
+    if not secret:
+        return None
+    if not (secret.isascii() and secret.isprintable()):
+        raise InputError(f"{variable} holds a key with characters other than printable ASCII; copy the key anew")
+    return Key(secret, variable)
 
 
 def _default_home() -> Path:

@@ -30,6 +30,16 @@ def test_a_name_is_added_listed_shown_used_and_removed(ramify: Run, llama: str) 
     assert ramify("models", "list", "--json").stdout.count('"name"') == 1
 
 
+def test_a_remote_model_gets_a_name_with_its_endpoint(ramify: Run) -> None:
+    described = ["--base-url", "http://localhost:8000/v1", "--api-key-env", "MY_KEY", "--dialect", "vllm"]
+    assert ramify("models", "add", "far", "openai:org/name", *described).stdout == "far is openai:org/name\n"
+    shown = json.loads(ramify("models", "show", "far", "--json").stdout)
+    endpoint = {"base_url": "http://localhost:8000/v1", "api_key_env": "MY_KEY", "dialect": "vllm", "prefill": None}
+    assert (shown["target"], shown["endpoint"]) == ("openai:org/name", endpoint)
+    assert "  base_url     http://localhost:8000/v1\n" in ramify("models", "show", "far").stdout
+    assert ramify("models", "remove", "far").stdout == "far is forgotten\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -39,6 +49,9 @@ def test_a_name_is_added_listed_shown_used_and_removed(ramify: Run, llama: str) 
         (["add", "two words", "."], "'two words' cannot be a model's name"),
         (["add", "mine", "nowhere"], "there is no folder 'nowhere'"),
         (["probe", "tinny"], "did you mean 'tiny'?"),
+        (["probe", "openai:gpt-4o"], "'openai:gpt-4o' is a remote model"),
+        (["add", "far", "openai:a", "--base-url", "nowhere"], "base_url is not an address"),
+        (["add", "mine", ".", "--dialect", "vllm"], "is not remote and has no endpoint"),
     ],
 )
 def test_a_name_that_cannot_be_is_refused_with_code_2(ramify: Run, arguments: list[str], message: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ramify.errors import InputError, ModelNotFoundError, UnsupportedError
+from ramify.models.endpoints import Endpoint
 from ramify.models.loading import resolve
 from ramify.models.registry import Entry, Registry, fingerprint
 from ramify.settings import Settings
@@ -72,6 +73,40 @@ def test_an_entry_keeps_its_adapter(settings: Settings, model: Path, tmp_path: P
     assert Registry(settings).resolve("tuned").adapter == adapter
 
 
+def test_a_remote_model_stands_for_itself_or_gets_a_name_with_its_endpoint(settings: Settings, model: Path) -> None:
+    registry = Registry(settings)
+    assert registry.show("openai:gpt-4o") == Entry(name="openai:gpt-4o", target="openai:gpt-4o", endpoint=Endpoint())
+    described = Endpoint(base_url="http://localhost:8000/v1/", api_key_env="MY_KEY", dialect="vllm", prefill="assistant_turn")
+    added = registry.add("far", "openai:org/name", endpoint=described, note="a note")
+    assert Registry(settings).show("far") == added
+    assert (added.target, added.endpoint) == ("openai:org/name", described)
+    assert described.base_url == "http://localhost:8000/v1"
+    assert registry.add("plain", "openai:gpt-4o").endpoint == Endpoint()
+    with pytest.raises(UnsupportedError, match=r"'far' is a remote model \(openai:org/name\) and has no files here"):
+        registry.resolve("far")
+
+
+def test_an_endpoint_is_of_remote_models_only(settings: Settings, model: Path) -> None:
+    registry = Registry(settings)
+    with pytest.raises(InputError, match="is not remote and has no endpoint"):
+        registry.add("mine", model, endpoint=Endpoint())
+    with pytest.raises(InputError, match="an adapter or a revision is the endpoint's affair"):
+        registry.add("mine", "openai:gpt-4o", revision="v1")
+    assert [entry.name for entry in registry.list()] == ["tiny"]
+
+
+def test_local_entries_are_written_as_before_remote_ones_existed(settings: Settings, model: Path) -> None:
+    registry = Registry(settings)
+    registry.add("mine", model)
+    (written,) = json.loads(registry.file.read_text())["models"]
+    assert list(written) == ["name", "target", "adapter", "revision", "note", "added_at"]
+    registry.add("far", "openai:a", endpoint=Endpoint(base_url="http://h/v1"))
+    damaged = registry.file.read_text().replace("http://h/v1", "h")
+    registry.file.write_text(damaged)
+    with pytest.raises(InputError, match="base_url is not an address"):
+        registry.show("far")
+
+
 @pytest.mark.parametrize(
     ("name", "error", "said"),
     [
@@ -79,7 +114,8 @@ def test_an_entry_keeps_its_adapter(settings: Settings, model: Path, tmp_path: P
         ("tinny", ModelNotFoundError, "did you mean 'tiny'?"),
         ("zzz", ModelNotFoundError, "no model is named 'zzz'; Known are tiny, mine."),
         ("gguf:some.gguf", UnsupportedError, "this version runs local models in Hugging Face format"),
-        ("openai:gpt-4o", UnsupportedError, "this version runs local models"),
+        ("openai:", InputError, "'openai:' names no remote model"),
+        ("openai: gpt", InputError, "'openai: gpt' names no remote model"),
     ],
 )
 def test_an_unknown_name_names_those_that_look_alike(

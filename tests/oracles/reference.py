@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import ramify
 from models_made_here import CONFIGS, IM_START, TEXT, folder
@@ -42,6 +41,9 @@ def place(name: str) -> Path:
 @cache
 def model(name: str) -> Any:
     """The model as transformers loads it, with ids beyond the tokenizer held at -1e9: they can never be generated."""
+    # Imported where it is used: collecting the tests stays quick.
+    from transformers import AutoModelForCausalLM
+
     torch.set_num_threads(1)
     loaded = AutoModelForCausalLM.from_pretrained(place(name), dtype=torch.float32, attn_implementation="eager").eval()
     padded = torch.arange(len(tokenizer(name)), loaded.config.vocab_size)
@@ -52,6 +54,8 @@ def model(name: str) -> Any:
 
 @cache
 def tokenizer(name: str) -> Any:
+    from transformers import AutoTokenizer
+
     return AutoTokenizer.from_pretrained(place(name))
 
 
@@ -91,6 +95,12 @@ def _without_padding(ids: list[int]) -> list[int]:
     while kept and ids[kept - 1] == FILL:
         kept -= 1
     return ids[:kept]
+
+
+@cache
+def short_prompts(name: str, count: int) -> list[list[int]]:
+    """Ids of the prompts with the shortest greedy answers: what forbids an ending has an ending to forbid."""
+    return list(reversed(long_prompts(name, len(PROMPTS + MORE_PROMPTS))))[:count]
 
 
 @cache

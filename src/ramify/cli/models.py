@@ -89,16 +89,33 @@ def _folder(entry: "Entry", allow_pickle: bool, trust_remote_code: bool) -> dict
 @app.command()
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="One word: letters, digits and . _ @ + -")],
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="A folder in Hugging Face format, or hf:org/name.")],
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="A folder in Hugging Face format, hf:org/name, or openai:NAME.")
+    ],
     adapter: options.Adapter = None,
     revision: options.Revision = None,
     note: Annotated[str, typer.Option(metavar="TEXT", help="A line for `ramify models list`.")] = "",
+    base_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="openai:NAME: the endpoint, if not the environment's.")
+    ] = None,
+    api_key_env: Annotated[
+        str | None, typer.Option(metavar="VARIABLE", help="openai:NAME: the environment variable that holds the key.")
+    ] = None,
+    dialect: Annotated[
+        str | None, typer.Option(metavar="SERVER", help="openai:NAME: openai, compatible, vllm, llama.cpp, ollama or openrouter.")
+    ] = None,
+    prefill: Annotated[
+        str | None, typer.Option(metavar="STYLE", help="openai:NAME: continue_final_message or assistant_turn.")
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Even if the name is taken.")] = False,
 ) -> None:
-    """Give a folder or a hub model a name."""
+    """Give a folder, a hub model, or a remote model a name."""
+    from ramify.models.endpoints import Endpoint
     from ramify.models.registry import Registry
 
-    entry = Registry().add(name, target, adapter=adapter, revision=revision, note=note, replace=replace)
+    described = {"base_url": base_url, "api_key_env": api_key_env, "dialect": dialect, "prefill": prefill}
+    endpoint = Endpoint(**described) if any(described.values()) else None  # type: ignore[arg-type]
+    entry = Registry().add(name, target, adapter=adapter, revision=revision, note=note, endpoint=endpoint, replace=replace)
     _echo(f"{entry.name} is {entry.target}" + (f" with {entry.adapter}" if entry.adapter else ""))
 
 
@@ -108,7 +125,7 @@ def remove(name: Annotated[str, typer.Argument(metavar="NAME", help="A name that
     from ramify.models.registry import Registry
 
     entry = Registry().remove(name)
-    _echo(f"{entry.name} is forgotten; {entry.target} stays")
+    _echo(f"{entry.name} is forgotten" + (f"; {entry.target} stays" if entry.endpoint is None else ""))
 
 
 @app.command()

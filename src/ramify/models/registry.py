@@ -1,8 +1,8 @@
 """Names of models, and what exactly stands behind a name.
 
-Built-in names need no entry: `tiny` (shipped in the package), `hf:org/name`, and paths of folders. Other names are
-entries of `models.json` in the data folder; it is written whole and renamed into place, under a lock, so that no reader
-sees half of it.
+Built-in names need no entry: `tiny` (shipped in the package), `hf:org/name`, paths of folders, and `openai:NAME`, a remote
+model at the endpoint of the environment. Other names are entries of `models.json` in the data folder; it is written whole and
+renamed into place, under a lock, so that no reader sees half of it.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from typing import Any
 
 from ramify.errors import InputError, ModelNotFoundError, UnsupportedError
 from ramify.models import loading
+from ramify.models.endpoints import Endpoint
 from ramify.models.loading import ModelFolder
 from ramify.settings import Settings
 
@@ -28,7 +29,8 @@ __all__ = ["BUILT_IN", "Entry", "Fingerprint", "Registry", "fingerprint"]
 
 BUILT_IN = {"tiny": "the embedded model: short stories and small structured requests, shipped in the package"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*")
-LATER = ("gguf:", "openai:", "anthropic:", "ollama:")
+LATER = ("gguf:", "anthropic:", "ollama:")
+REMOTE = re.compile(r"openai:(?=\S)[^\x00-\x1f\x7f]*\S")
 FORMAT = 1
 
 
@@ -38,12 +40,14 @@ class Entry:
 
     name: str
     target: str
-    """A folder, `hf:org/name`, or another built-in name."""
+    """A folder, `hf:org/name`, another built-in name, or `openai:NAME` with the endpoint's own name of the model."""
     adapter: str | None = None
     revision: str | None = None
     note: str = ""
     added_at: str | None = None
     """ISO 8601, UTC; None for what is built in."""
+    endpoint: Endpoint | None = None
+    """Where a remote model is asked; None for a local one. It names the variable of a key, and never holds one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +91,11 @@ class Registry:
         known = {entry.name: entry for entry in self.list()}
         if name in known:
             return known[name]
+        if name.startswith("openai:"):
+            return Entry(name=name, target=_remote(name), endpoint=Endpoint())
         if name.startswith(LATER):
             raise UnsupportedError(
-                f"{name!r}: this version runs local models in Hugging Face format; "
+                f"{name!r}: this version runs local models in Hugging Face format, and remote ones as openai:NAME; "
                 "give a folder, a registered name, or a hub name such as hf:org/name"
             )
         if name.startswith("hf:") or "/" in name or os.sep in name or Path(name).expanduser().exists():
@@ -113,6 +119,11 @@ class Registry:
     ) -> ModelFolder:
         """The folder behind a name, checked (`loading.resolve`). What is given here goes before what the entry says."""
         entry = self.show(str(name))
+        if entry.endpoint is not None:
+            raise UnsupportedError(
+                f"{str(name)!r} is a remote model ({entry.target}) and has no files here; it completes and streams "
+                "(ramify.models.remote.connect), and gives no branches, logits or training"
+            )
         if entry.name in BUILT_IN and not Path(entry.target).is_dir():
             raise ModelNotFoundError(
                 f"the embedded model {entry.name!r} is not in this installation; run `make embedded-model`, or reinstall"
@@ -134,11 +145,14 @@ class Registry:
         adapter: str | Path | None = None,
         revision: str | None = None,
         note: str = "",
+        endpoint: Endpoint | None = None,
         replace: bool = False,
     ) -> Entry:
-        """Give a folder or hub model a name. Folders are kept as absolute paths, and must exist.
+        """Give a folder, hub model or remote model a name. Folders are kept as absolute paths, and must exist.
 
-        Raises InputError for a name that is not one word or is taken (unless replace=True; built-in names never are).
+        endpoint: where a target `openai:NAME` is asked; unset, what the environment says.
+        Raises InputError for a name that is not one word or is taken (unless replace=True; built-in names never are), and for
+        an endpoint of what is not remote.
         """
         if not NAME.fullmatch(name):
             raise InputError(
@@ -146,13 +160,19 @@ class Registry:
             )
         if name in BUILT_IN:
             raise InputError(f"{name!r} is built in; choose another name")
+        remote = str(target).startswith("openai:")
+        if remote and (adapter is not None or revision is not None):
+            raise InputError(f"{str(target)!r} is remote; an adapter or a revision is the endpoint's affair. Leave them out")
+        if endpoint is not None and not remote:
+            raise InputError(f"{str(target)!r} is not remote and has no endpoint; give a target such as openai:gpt-4o")
         entry = Entry(
             name=name,
-            target=self._absolute(target),
+            target=_remote(str(target)) if remote else self._absolute(target),
             adapter=None if adapter is None else self._absolute(adapter),
             revision=revision,
             note=note,
             added_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            endpoint=(endpoint or Endpoint()) if remote else None,
         )
         with self._changing() as entries:
             if name in entries and not replace:
@@ -194,7 +214,7 @@ class Registry:
                 raise InputError(
                     f"{str(self.file)!r} has format {stored['format']}; this version reads {FORMAT}: use a newer Ramify"
                 )
-            return {item["name"]: Entry(**item) for item in stored["models"]}
+            return {item["name"]: _entry(item) for item in stored["models"]}
         except FileNotFoundError:
             return {}
         except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
@@ -206,8 +226,24 @@ class Registry:
         with _locked(self.file.with_suffix(".lock")):
             entries = self._read()
             yield entries
-            models = [asdict(entry) for entry in sorted(entries.values(), key=lambda entry: entry.name)]
+            models = [_stored(entry) for entry in sorted(entries.values(), key=lambda entry: entry.name)]
             _write(self.file, {"format": FORMAT, "models": models})
+
+
+def _remote(target: str) -> str:
+    if not REMOTE.fullmatch(target):
+        raise InputError(f"{target!r} names no remote model; give openai: and the endpoint's name of it, such as openai:gpt-4o")
+    return target
+
+
+def _entry(stored: Mapping[str, Any]) -> Entry:
+    endpoint = stored.get("endpoint")
+    return Entry(**{**stored, "endpoint": None if endpoint is None else Endpoint(**endpoint)})
+
+
+def _stored(entry: Entry) -> dict[str, Any]:
+    # Local entries stay as versions without remote models wrote them, and can read them.
+    return {key: value for key, value in asdict(entry).items() if key != "endpoint" or value is not None}
 
 
 def fingerprint(folder: ModelFolder, *, settings: Settings | None = None) -> Fingerprint:
