@@ -17,6 +17,8 @@ HEAVY = (
     "jinja2",
     "huggingface_hub",
     "openai",
+    "sqlalchemy",
+    "alembic",
 )
 
 LOOK = "import json, sys; print('\\n' + json.dumps([name for name in {heavy} if name in sys.modules]))"
@@ -45,6 +47,10 @@ def ramify(*arguments: str) -> str:
         "import ramify; ramify.GenerationConfig(temperature=0.5).to_dict(); ramify.RamifyError",
         "import ramify.errors, ramify.settings, ramify.decoding.config",
         "import ramify.cli.complete, ramify.cli.chat, ramify.cli.models, ramify.cli.train, ramify.cli.demo",
+        "import ramify.cli.completions, ramify.cli.samples, ramify.cli.facets, ramify.cli.tokens, ramify.cli.score",
+        "import ramify.cli.search, ramify.cli.filters, ramify.cli.history, ramify.cli.rate, ramify.cli.prefer",
+        ramify("completions", "generate", "--help"),
+        ramify("samples", "list", "--workspace", "nowhere.ramify"),
         ramify("--help"),
         ramify("--version"),
         ramify("complete", "--help"),

@@ -32,7 +32,7 @@ TEMPLATE = (
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty data folder, and an environment that says nothing of colours."""
-    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "RAMIFY_DEVICE", "RAMIFY_PRECISION"):
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "RAMIFY_DEVICE", "RAMIFY_PRECISION", "RAMIFY_WORKSPACE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RAMIFY_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
@@ -44,6 +44,15 @@ def ramify() -> Run:
         return CliRunner().invoke(app, list(arguments), input=stdin, prog_name="ramify")
 
     return run
+
+
+@pytest.fixture
+def stories(ramify: Run, tmp_path: Path) -> Path:
+    """A workspace with the prompt "a" as sample 1; the last one used."""
+    where = tmp_path / "stories.ramify"
+    assert ramify("new", str(where)).exit_code == 0
+    assert ramify("samples", "add", "a", "--title", "Letters").stdout == "1\n"
+    return where
 
 
 @pytest.fixture

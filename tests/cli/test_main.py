@@ -62,7 +62,7 @@ def test_bad_usage_is_code_2(ramify: Run, arguments: list[str]) -> None:
 
 
 def test_a_misspelt_command_is_answered_with_the_nearest(ramify: Run) -> None:
-    assert "Did you mean 'complete'?" in " ".join(ramify("complet").stderr.split())
+    assert "Did you mean 'complete', 'completions'?" in " ".join(ramify("complet").stderr.split())
 
 
 def test_help_names_every_command_and_the_exit_codes(ramify: Run) -> None:

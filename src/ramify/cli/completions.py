@@ -126,7 +126,8 @@ def _facts(record: Any, revision: int, scored: Any, about: dict[str, Any]) -> No
         f"sum {each.sum_logprob:.3f} over {len(each.tokens)} tokens"
         for each in scored
     ]
-    origin = "token" if record.token_ids is not None else "character"
+    unit = "tokens" if record.token_ids is not None else "characters"
+    spans = ", ".join(f"{span.start}–{span.end} {span.origin}" for span in record.spans)
     parent = record.parent_id and f"{record.parent_id}" + (
         "" if record.branch_position is None else f", from its token {record.branch_position} on"
     )
@@ -140,7 +141,7 @@ def _facts(record: Any, revision: int, scored: Any, about: dict[str, Any]) -> No
             "parent": parent,
             "children": ", ".join(map(str, about["children"])),
             "tokens": record.token_count,
-            f"{origin}s": ", ".join(f"{span.start}–{span.end} {span.origin}" for span in record.spans),
+            "origin": spans and f"{unit} {spans}",
             "settings": ", ".join(f"{name}={value}" for name, value in record.config.items()),
             "processors": ", ".join(record.processors),
             "seed": record.seed,

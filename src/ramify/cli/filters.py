@@ -56,7 +56,11 @@ def list_filters(as_json: AsJson = False, workspace: Where = None) -> None:
         if as_json:
             listing.print_json({"name": name, "filter": data})
     if not as_json:
-        listing.columns(("filter", "conditions"), [(name, json.dumps(data, ensure_ascii=False)) for name, data in found.items()])
+        listing.columns(
+            ("filter", "conditions"),
+            [(name, json.dumps(data, ensure_ascii=False)) for name, data in found.items()],
+            preview=100_000,
+        )
 
 
 @app.command()

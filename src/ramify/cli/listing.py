@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 PREVIEW = 60
-"""Cells of a text in a list that goes to a file or pipe; a terminal shows what it has room for."""
+"""Cells of a text in a list that goes to a file or pipe; a terminal shows what it has room for. --json has all of it."""
 
 
 def plain(value: Any) -> Any:
@@ -71,7 +71,7 @@ def number(value: float | None, digits: int = 2) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def columns(heads: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
+def columns(heads: Sequence[str], rows: Iterable[Sequence[str | Text]], *, preview: int = PREVIEW) -> None:
     """Aligned columns under their names. Columns of numbers stand to the right; the last is cut to the terminal's width."""
     out = render.console()
     lines = [[cell if isinstance(cell, Text) else Text(first_line(cell)) for cell in row] for row in rows]
@@ -79,7 +79,7 @@ def columns(heads: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
         return
     widths = [max(cell_len(head), *(cell_len(line[i].plain) for line in lines)) for i, head in enumerate(heads)]
     right = [all(_is_number(line[i].plain) for line in lines) for i in range(len(heads))]
-    room = max(20, out.width - sum(widths[:-1]) - 2 * len(widths[:-1])) if out.is_terminal else PREVIEW
+    room = max(20, out.width - sum(widths[:-1]) - 2 * len(widths[:-1])) if out.is_terminal else preview
     for line in [[Text(head, style="bold") for head in heads], *lines]:
         made = Text()
         for i, cell in enumerate(line):

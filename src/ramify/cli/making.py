@@ -195,7 +195,7 @@ def edit(
 def _replaced(parent: "CompletionRecord", old: str, new: str) -> str:
     places = parent.text.count(old) if old else 0
     if places != 1:
-        often = "is not in" if places == 0 else f"is {places} times in"
+        often = "is not in" if places == 0 else f"occurs {places} times in"
         raise InputError(f"{old!r} {often} completion {parent.id}; give a text that is there once")
     return parent.text.replace(old, new)
 

@@ -28,7 +28,8 @@ def new(
     """Make a workspace. Commands that name none use it from then on."""
     from ramify.store.database import Database
 
-    if "://" not in where and Path(where).expanduser().exists():
+    where = workspace.place(where)
+    if "://" not in where and Path(where).exists():
         raise InputError(f"there is something at {where} already; choose another name, or use it with --workspace {where}")
     if "://" in where and _is_there(where):
         raise InputError(f"there is a workspace at {workspace.without_password(where)} already; use it with --workspace")

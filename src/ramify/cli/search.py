@@ -16,6 +16,11 @@ __all__ = ["app"]
 
 app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
 
+BEFORE = 20
+"""Characters before the first word found: it is seen in a narrow terminal, too."""
+PIECE = 160
+"""As long as the store's pieces are."""
+
 
 @app.command()
 def search(
@@ -34,12 +39,14 @@ def search(
         for each in hits:
             listing.print_json(each)
     else:
-        listing.columns(("", "id", "text"), [(each.kind, str(each.id), _marked(each)) for each in hits])
+        listing.columns(("", "id", "text"), [(each.kind, str(each.id), _marked(each)) for each in hits], preview=PIECE)
 
 
 def _marked(hit: "Hit") -> Text:
     """The piece around the words on one line, the words in bold."""
-    made, at = Text(), 0
+    first = hit.spans[0][0] if hit.spans else 0
+    at = max(0, first - BEFORE)
+    made = Text("…" if at else "")
     for start, end in hit.spans:
         made.append(_flat(hit.snippet[at:start]))
         made.append(_flat(hit.snippet[start:end]), style="bold")

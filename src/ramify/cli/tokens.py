@@ -196,9 +196,9 @@ class Picking:
             line = Text(f"{number:>4}  ")
             line.append_text(render.shaded(word, each.probability, colour=colour))
             line.append(" " * (widest - cell_len(word)))
-            line.append(f"  {100 * each.probability:>6.2f} %" + ("  ends it" if each.ends else ""))
+            line.append(f"  {_percent(each.probability):>6} %" + ("  ends it" if each.ends else ""))
             out.print(line)
-        out.print(Text(f"      {'others':<{widest}}  {100 * others:>6.2f} %", style="dim"))
+        out.print(Text(f"      {'others':<{widest}}  {_percent(others):>6} %", style="dim"))
 
     def _word(self, candidate: "Candidate") -> str:
         from ramify.engine.requests import Alternative
@@ -206,6 +206,10 @@ class Picking:
         # Its bytes, since half a character has no text.
         literal = self.model.codec.literal_bytes[candidate.token_id]
         return render.visible(Alternative(candidate.token_id, literal, math.nan))
+
+
+def _percent(probability: float) -> str:
+    return "< 0.01" if 0 < probability < 0.00005 else f"{100 * probability:.2f}"
 
 
 def _unescaped(text: str) -> str:

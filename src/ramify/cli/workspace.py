@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ramify.store.database import Database
     from ramify.store.records import CompletionRecord
 
-__all__ = ["AsJson", "Quiet", "Where", "model_for", "open_models", "open_workspace", "remember", "without_password"]
+__all__ = ["AsJson", "Quiet", "Where", "model_for", "open_models", "open_workspace", "place", "remember", "without_password"]
 
 LAST = "last-workspace"
 """The file of the data folder that names the last workspace used."""
@@ -41,12 +41,12 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No remarks on standa
 @contextmanager
 def open_workspace(given: str | None) -> "Iterator[Database]":
     """Open the workspace meant, which must be there, and remember it. Raises InputError, WorkspaceError."""
-    from ramify.store.database import Database
-
     settings = Settings.load()
     where, source = _meant(given, settings)
     if "://" not in where and not Path(where).exists():
         raise InputError(f"there is no workspace at {where}{source}; `ramify new {where}` makes one")
+    from ramify.store.database import Database
+
     with Database.open(where, create=False) as database:
         remember(where, settings)
         yield database
@@ -57,9 +57,9 @@ def _meant(given: str | None, settings: Settings) -> tuple[str, str]:
     if given is not None:
         if not given.strip():
             raise InputError("--workspace is empty; give a file, or postgresql://user@host/name")
-        return given, ""
+        return place(given), ""
     if settings.workspace is not None:
-        return settings.workspace, " (RAMIFY_WORKSPACE)"
+        return place(settings.workspace), " (RAMIFY_WORKSPACE)"
     try:
         last = (settings.home / LAST).read_text("utf-8").strip()
     except FileNotFoundError:
@@ -72,10 +72,17 @@ def _meant(given: str | None, settings: Settings) -> tuple[str, str]:
     return last, " (the last one used)"
 
 
+def place(given: str) -> str:
+    """A server's URL as it is; a file, however it was named, as its whole path."""
+    if given.startswith("sqlite:///"):
+        given = given.removeprefix("sqlite:///")
+    return given if "://" in given else str(Path(given).expanduser().absolute())
+
+
 def remember(where: str, settings: Settings | None = None) -> None:
     """Make it the last one used. A password is left out; a data folder that cannot be written is no reason to fail."""
     home = (settings or Settings.load()).home
-    kept = without_password(where) if "://" in where else str(Path(where).expanduser().absolute())
+    kept = without_password(where) if "://" in where else where
     with contextlib.suppress(OSError):
         if (home / LAST).exists() and (home / LAST).read_text("utf-8") == kept + "\n":
             return
@@ -88,6 +95,8 @@ def remember(where: str, settings: Settings | None = None) -> None:
 def without_password(url: str) -> str:
     """The URL without any password: neither before the host nor among its parameters."""
     parts = urlsplit(url)
+    if parts.password is None and "password" not in parts.query.lower():
+        return url
     user, at, host = parts.netloc.rpartition("@")
     query = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if "password" not in name.lower()]
     return urlunsplit(parts._replace(netloc=user.partition(":")[0] + at + host, query=urlencode(query)))
