@@ -1,7 +1,9 @@
 """A tree to test with: a model written down at random, a sample and its workspace."""
 
+import atexit
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,12 +17,22 @@ PROMPT = "ab"
 PROMPT_IDS: Ids = (0, 1)
 
 
+@cache
+def _shared() -> Database:
+    """One workspace for all examples of a law: making one takes longer than most examples."""
+    folder = TemporaryDirectory()
+    database = Database.open(Path(folder.name) / "w.ramify")
+    atexit.register(folder.cleanup)
+    atexit.register(database.close)
+    return database
+
+
 @contextmanager
 def grown(words: int = 4, seed: int = 7, **options: Any) -> Iterator[tuple[BeamTree, Written]]:
     """An empty tree over `words` one-letter tokens and EOS."""
     written = Written(words, seed)
-    with TemporaryDirectory() as folder, Database.open(Path(folder) / "w.ramify") as database, written.model() as model:
-        yield tree_in(database, model, **options), written
+    with written.model() as model:
+        yield tree_in(_shared(), model, **options), written
 
 
 def tree_in(database: Database, model: Model, **options: Any) -> BeamTree:

