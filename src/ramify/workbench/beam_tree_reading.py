@@ -1,0 +1,178 @@
+"""A beam tree as it is: its nodes, their texts, and which of its leaves stand first."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from ramify.decoding.config import GenerationConfig
+from ramify.engine.model import Model
+from ramify.engine.requests import GenerationRequest
+from ramify.errors import InputError, NotFoundError
+from ramify.models.detokenizer import StreamDecoder
+from ramify.store.database import Database
+from ramify.store.records import BeamNodeRecord
+from ramify.workbench.beam_tree_looking import Ids, Lookahead
+from ramify.workbench.beam_tree_records import Measure, Ranked, Scene
+
+__all__ = ["At", "Reading", "check_measure", "way_to"]
+
+At = BeamNodeRecord | int | None
+"""A node, its id, or None for the root."""
+
+
+class Reading:
+    """An open tree. Use it as a context, or `close` it, to give its keys and values back."""
+
+    def __init__(self, database: Database, model: Model, tree_id: int) -> None:
+        """Open a tree. Raises NotFoundError, and InputError where it was grown by another model than this one."""
+        self.database, self.model = database, model
+        self.record = database.beams.get(tree_id)
+        if (self.record.model, self.record.fingerprint) != (model.info.name, model.info.fingerprint):
+            raise InputError(
+                f"tree {tree_id} was grown by {self.record.model} ({self.record.fingerprint[:12]}); "
+                f"the model given is {model.info.name} ({model.info.fingerprint[:12]}). Open it with its own, or start another"
+            )
+        config = self.record.config
+        self.prompt_ids: Ids = tuple(config["prompt_token_ids"])
+        """The prompt and the prefill as the model is given them."""
+        self.cached = int(config["cached"])
+        self._looking = Lookahead(model, self.prompt_ids)
+
+    def close(self) -> None:
+        self._looking.free()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def id(self) -> int:
+        return self.record.id
+
+    @property
+    def root(self) -> BeamNodeRecord:
+        return self.node(None)
+
+    def node(self, at: At) -> BeamNodeRecord:
+        """A node as it is now. Raises NotFoundError where this tree has none of that id."""
+        node_id = self.record.root_id if at is None else at if isinstance(at, int) else at.id
+        found = self.database.beams.nodes_by_id([node_id])
+        if not found or found[0].tree_id != self.id:
+            raise NotFoundError(f"tree {self.id} has no node {node_id}")
+        return found[0]
+
+    def path(self, at: At) -> Ids:
+        """The token ids from the root to a node."""
+        return tuple(node.token_id for node in self.database.beams.path(self.node(at).id))
+
+    def text(self, at: At) -> str:
+        """The text from the root to a node, without the prefill."""
+        return self._text(self.path(at))[1]
+
+    def find(self, token_ids: Sequence[int]) -> BeamNodeRecord | None:
+        return self.database.beams.find(self.id, token_ids)
+
+    def children(self, at: At) -> list[BeamNodeRecord]:
+        """Likeliest first."""
+        return self.database.beams.children(self.node(at).id)
+
+    def nodes(self, *, pruned: bool = False) -> list[BeamNodeRecord]:
+        """Parents before children; what was pruned, and all below it, only when asked for."""
+        return _visible(self.database.beams.nodes(self.id), pruned)
+
+    def leaves(self, *, pruned: bool = False) -> list[BeamNodeRecord]:
+        """Nodes without children (that are not pruned)."""
+        nodes = self.nodes(pruned=pruned)
+        parents = {node.parent_id for node in nodes}
+        return [node for node in nodes if node.id not in parents and node.parent_id is not None]
+
+    def ranked(self, by: Measure = "cumulative", *, pruned: bool = False, pinned_first: bool = True) -> list[Ranked]:
+        """The leaves, best first: by the highest cumulative, mean or minimum logprob, or by the lowest mean entropy."""
+        check_measure(by)
+        nodes = self.nodes(pruned=pruned)
+        by_id = {node.id: node for node in nodes}
+        parents = {node.parent_id for node in nodes}
+        found = []
+        for leaf in nodes:
+            if leaf.id in parents or leaf.parent_id is None:
+                continue
+            path = way_to(leaf, by_id)
+            value = _value(by, path)
+            if value is not None:
+                found.append(Ranked(leaf, value, self._text(tuple(node.token_id for node in path))[1]))
+        sign = 1.0 if by == "entropy" else -1.0
+        return sorted(found, key=lambda r: (pinned_first and not r.node.pinned, sign * r.value, r.node.id))
+
+    def same_text(self) -> list[tuple[int, ...]]:
+        """Groups of leaves that read alike though their tokens differ."""
+        found: dict[str, list[int]] = {}
+        for ranked in self.ranked(pinned_first=False):
+            found.setdefault(ranked.text, []).append(ranked.node.id)
+        return [tuple(ids) for ids in found.values() if len(ids) > 1]
+
+    def replay(self, at: At) -> list[Scene]:
+        """A path step by step, from the first token on: what was taken, and what else there was."""
+        nodes = self.database.beams.nodes(self.id)
+        by_id = {node.id: node for node in nodes}
+        node = self.node(at)
+        scenes = []
+        for step in way_to(node, by_id):
+            assert step.parent_id is not None
+            level = [other.sum_logprob for other in nodes if other.depth == step.depth and other.sum_logprob is not None]
+            siblings = [other for other in self.database.beams.children(step.parent_id) if other.id != step.id]
+            ids = tuple(each.token_id for each in way_to(step, by_id))
+            place = 1 + sum(value > (step.sum_logprob or 0.0) for value in level)
+            scenes.append(Scene(step, self._text(ids)[1], by_id[step.parent_id].candidates or (), tuple(siblings), place))
+        return scenes
+
+    def _request(
+        self, path: Ids, config: GenerationConfig | None, fields: Mapping[str, Any], logprobs: int | None = None
+    ) -> GenerationRequest:
+        settings = (config or GenerationConfig()).replace(**fields)
+        return self.model.request_of_ids(self.prompt_ids + path, (), settings, logprobs=logprobs)
+
+    def _text(self, path: Ids) -> tuple[str, str]:
+        """The prefill's text and the path's; a character that begins in the prefill is the path's."""
+        decoder = StreamDecoder(self.model.codec.token_bytes)
+        before = "".join(map(decoder.feed, self.record.prefill))
+        return before, "".join(map(decoder.feed, path)) + decoder.flush()
+
+    def __repr__(self) -> str:
+        return f"<ramify.BeamTree {self.id} of sample {self.record.sample_id} under {self.record.model}>"
+
+
+def check_measure(by: str) -> None:
+    if by not in ("cumulative", "mean", "minimum", "entropy"):
+        raise InputError(f"by is {by!r}; leaves are ranked by cumulative, mean, minimum or entropy")
+
+
+def _visible(nodes: Sequence[BeamNodeRecord], pruned: bool) -> list[BeamNodeRecord]:
+    if pruned:
+        return list(nodes)
+    gone: set[int | None] = set()
+    found = []
+    for node in nodes:
+        if node.pruned or node.parent_id in gone:
+            gone.add(node.id)
+        else:
+            found.append(node)
+    return found
+
+
+def way_to(node: BeamNodeRecord, by_id: Mapping[int, BeamNodeRecord]) -> list[BeamNodeRecord]:
+    """The path to a node, the root left out."""
+    found = []
+    at = node
+    while at.parent_id is not None:
+        found.append(at)
+        at = by_id[at.parent_id]
+    return found[::-1]
+
+
+def _value(by: Measure, path: Sequence[BeamNodeRecord]) -> float | None:
+    if by == "entropy":
+        entropies = [node.entropy for node in path if node.entropy is not None]
+        return sum(entropies) / len(entropies) if len(entropies) == len(path) else None
+    last = path[-1]
+    return {"cumulative": last.sum_logprob, "mean": last.mean_logprob, "minimum": last.min_logprob}[by]
