@@ -234,7 +234,7 @@ def main() -> None:
         cold = ""
         if options.cold:
             firsts = []
-            for _ in range(3):
+            for _ in range(options.rounds // 3 or 1):
                 db.close()
                 forget(options.file)
                 db = Database.open(options.file)

@@ -14,8 +14,12 @@ def test_what_a_facet_leaves_open_comes_from_its_parents_then_the_workspace_then
     assert (found.good_rating, found.bad_rating, found.target_model) == (8, 2, "base")
     assert (found.mean_logprob, found.min_logprob) == (-0.25, -9.0)
     assert found.sources == {
-        "good_rating": "writing", "bad_rating": "letters", "mean_logprob": "legal", "min_logprob": "workspace", "target_model": "writing",
-    }  # fmt: skip
+        "good_rating": "writing",
+        "bad_rating": "letters",
+        "mean_logprob": "legal",
+        "min_logprob": "workspace",
+        "target_model": "writing",
+    }
 
 
 def test_the_target_model_is_the_workspaces_where_no_facet_names_one_and_else_tiny(db: Database) -> None:

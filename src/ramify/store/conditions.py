@@ -18,6 +18,7 @@ from sqlalchemy import (
     and_,
     false,
     func,
+    intersect,
     literal_column,
     not_,
     or_,
@@ -34,7 +35,7 @@ from ramify.store.words import matching, matching_row, parse_words
 
 __all__ = ["CAP", "Compiler", "Rule", "Source"]
 
-CAP = 100_000
+CAP = 150_000
 """Counts stop here: a source with more rows than this is not worth starting from."""
 
 Row = FromClause
@@ -88,11 +89,11 @@ class Compiler:
         return self._joined(filter_, self.completions)
 
     def _of_their_sample(self, rule: Rule) -> Rule:
-        s, c = tables.samples, tables.completions
+        s, c, dialect = tables.samples, tables.completions, self.connection.dialect.name
 
         def holds(row: Row) -> "ColumnElement[bool]":
             mine = s.alias("s")
-            return select(mine.c.id).where(mine.c.id == row.c.sample_id, rule.holds(mine)).exists()
+            return select(mine.c.id).where(mine.c.id == row.c.sample_id, rule.holds(unindexed(mine, dialect))).exists()
 
         source = None if rule.source is None else self._source(select(c.c.id).where(c.c.sample_id.in_(rule.source.ids)))
         return Rule(holds, source, max(1, rule.cost))
@@ -115,15 +116,18 @@ class Compiler:
     def _some_completion(self, filter_: Filter) -> Rule:
         if isinstance(filter_, All) and all(isinstance(part, Not) for part in filter_.parts):
             return self._joined(filter_, self.samples)
-        rule, c = self.completions(filter_), tables.completions
+        rule, c, dialect = self.completions(filter_), tables.completions, self.connection.dialect.name
 
         def holds(row: Row) -> "ColumnElement[bool]":
             theirs = c.alias("c")
-            return select(theirs.c.id).where(theirs.c.sample_id == row.c.id, rule.holds(theirs)).exists()
+            # Left to itself SQLite would go through all of a condition's ids for each sample.
+            return select(theirs.c.id).where(theirs.c.sample_id == row.c.id, rule.holds(unindexed(theirs, dialect))).exists()
 
-        source = (
-            None if rule.source is None else Source(select(c.c.sample_id).where(c.c.id.in_(rule.source.ids)), rule.source.size)
-        )
+        source = None
+        if rule.source is not None and rule.source.size < CAP:
+            mine = c.alias("m")
+            exact = rule.holds(unindexed(mine, dialect))
+            source = Source(select(mine.c.sample_id).where(mine.c.id.in_(rule.source.ids), exact), rule.source.size)
         return Rule(holds, source, 2)
 
     # ------------------------------------------------------------ both
@@ -158,7 +162,8 @@ class Compiler:
                 return row.c[column].is_(value)
             return OPERATORS[where.op](row.c[column], value)
 
-        indexed = column in {next(iter(index.columns)).name for index in table.indexes}
+        # An index of a flag is worth starting from where the flag is up; it is down nearly everywhere.
+        indexed = column in {next(iter(index.columns)).name for index in table.indexes} and value is not False
         return Rule(holds, self._source(select(table.c.id).where(holds(table))) if indexed else None)
 
     # ------------------------------------------------------------ fields of completions
@@ -289,13 +294,16 @@ def _as_said(rule: Rule, value: bool) -> Rule:
 
 
 def _all(rules: Sequence[Rule]) -> Rule:
-    """Cheap questions first; the smallest source contains all matches."""
+    """Cheap questions first. Matches are in every source, so in what small ones share: indexes are read in order."""
     ordered = sorted(rules, key=lambda rule: rule.cost)
-    sources = [rule.source for rule in rules if rule.source is not None]
+    sources = sorted((rule.source for rule in rules if rule.source is not None), key=lambda source: source.size)
+    shared = sources[0] if sources else None
+    if shared is not None and shared.size < CAP:
+        near = [source.ids for source in sources if source.size < min(CAP, 100 * shared.size + 1)]
+        if len(near) > 1:
+            shared = Source(select(*intersect(*near).subquery().c), shared.size)
     return Rule(
-        lambda row: and_(true(), *(rule.holds(row) for rule in ordered)),
-        min(sources, key=lambda source: source.size, default=None),
-        max((rule.cost for rule in rules), default=0),
+        lambda row: and_(true(), *(rule.holds(row) for rule in ordered)), shared, max((rule.cost for rule in rules), default=0)
     )
 
 

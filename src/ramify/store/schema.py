@@ -56,7 +56,7 @@ def _postgresql_search() -> Iterator[str]:
     for index, table, columns in FULL_TEXT:
         # A tsvector holds 1 MB at most: of longer texts the first quarter million characters are searched.
         whole = " || ' ' || ".join(columns)
-        words = f"to_tsvector('simple', regexp_replace(left({whole}, 250000), '[^[:alnum:]]+', ' ', 'g'))"
+        words = f"to_tsvector('simple', regexp_replace(left({whole}, 250000) COLLATE \"default\", '[^[:alnum:]]+', ' ', 'g'))"
         yield f"ALTER TABLE {table} ADD COLUMN words tsvector GENERATED ALWAYS AS ({words}) STORED"
         yield f"CREATE INDEX {index} ON {table} USING gin (words)"
 

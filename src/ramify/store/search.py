@@ -9,11 +9,10 @@ Pages continue from the last row seen (keyset), so the thousandth costs what the
 shift nothing.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, func, literal_column, select, true, tuple_
+from sqlalchemy import Connection, Select, Table, func, literal_column, select, tuple_
 
 from ramify.errors import InputError
 from ramify.store import tables
@@ -39,8 +38,10 @@ ORDERS = {
 }
 """What a list can be ordered by. By a measure, only completions that have it are listed, highest first. Samples: by age only."""
 
-FIRST_WALK = {0: 2_000, 1: 1_000, 2: 500}
-"""Rows of the first walk, by what it costs to ask one."""
+FIRST_WALK = {0: 2_000, 1: 2_000, 2: 1_000}
+"""Rows of the first walk, by what it costs to ask one. Samples: a quarter, each has several completions to look at."""
+ENOUGH = 0.2
+"""Where the first walk filled this share of the page, walking on is quicker than any index."""
 LATER_WALK = 50_000
 RANKED = 3_000
 """As many matches of a full-text search are ranked; of more, the newest come first."""
@@ -199,79 +200,92 @@ def _page(
     connection: Connection, table: Table, filter_: Filter, order: tuple[str, bool], limit: int, after: tuple[Any, int] | None
 ) -> Page:
     rule = _rule(connection, table, filter_, counting=False)
-    found, at, more = _walk(connection, table, rule, order, limit, after, FIRST_WALK[rule.cost])
-    if more and len(found) < limit:
+    steps = FIRST_WALK[rule.cost] if table is tables.completions else max(1, FIRST_WALK[rule.cost] // 4)
+    found, at = _walk(connection, table, rule, order, limit, after, steps)
+    if at is not None and len(found) < ENOUGH * limit:
         precise = _rule(connection, table, filter_, counting=True)
         if precise.source is not None and precise.source.size < CAP:
-            found = list(connection.execute(_from_source(connection, table, precise, precise.source.ids, order, limit, after)))
-            return _made(found, limit, len(found) == limit)
-    while more and len(found) < limit:
-        longer, at, more = _walk(connection, table, rule, order, limit - len(found), at, LATER_WALK)
+            found = _from_source(connection, table, precise, precise.source.ids, order, limit, after)
+            return Page(tuple(i for _, i in found), found[-1] if len(found) == limit else None)
+    while at is not None and len(found) < limit:
+        longer, at = _walk(connection, table, rule, order, limit - len(found), at, LATER_WALK)
         found = [*found, *longer]
-    return _made(found, limit, more or len(found) > limit)
+    return Page(tuple(i for _, i in found), at)
 
 
-def _made(found: Sequence[Any], limit: int, more: bool) -> Page:
-    rows = found[:limit]
-    return Page(tuple(row[1] for row in rows), (rows[-1][0], rows[-1][1]) if more and rows else None)
+Key = tuple[Any, int]
+"""The order's value and the id of a row: where a page or a walk stops."""
 
 
-def _ordered(row: Any, order: tuple[str, bool], after: tuple[Any, int] | None) -> tuple[ColumnElement[bool], list[Any]]:
-    """The condition of being past `after`, and the order by key and id."""
+def _ordered(row: Any, order: tuple[str, bool], after: Key | None, stop: Key | None = None) -> tuple[list[Any], list[Any]]:
+    """The conditions of being past `after` and not past `stop`, and the order by key and id."""
     key, down = order
     keys = [row.c.id] if key == "id" else [row.c[key], row.c.id]
-    past: ColumnElement[bool] = true() if key == "id" else row.c[key].is_not(None)
-    if after is not None:
-        mark = after[1:] if key == "id" else after
-        if key == "id":
-            past = row.c.id < mark[0] if down else row.c.id > mark[0]
-        else:
-            past = and_(past, tuple_(*keys) < tuple_(*mark) if down else tuple_(*keys) > tuple_(*mark))
-    return past, [each.desc() if down else each.asc() for each in keys]
+    conditions_: list[Any] = [] if key == "id" else [row.c[key].is_not(None)]
+    place: Any = keys[0] if len(keys) == 1 else tuple_(*keys)
+    for mark, is_start in ((after, True), (stop, False)):
+        if mark is not None:
+            bound: Any = mark[1] if key == "id" else tuple_(*mark)
+            before = place < bound if is_start else place <= bound
+            behind = place > bound if is_start else place >= bound
+            conditions_.append((before if is_start else behind) if down else (behind if is_start else before))
+    return conditions_, [each.desc() if down else each.asc() for each in keys]
 
 
 def _walk(
-    connection: Connection,
-    table: Table,
-    rule: Rule,
-    order: tuple[str, bool],
-    limit: int,
-    after: tuple[Any, int] | None,
-    steps: int,
-) -> tuple[list[Any], tuple[Any, int] | None, bool]:
-    """(matches as (key, id), where the walk stopped, whether there is more to walk)."""
-    found = list(connection.execute(walk_query(table, rule, order, limit, after, steps)))
-    if len(found) >= limit:
-        return found, (found[-1][0], found[-1][1]), True
+    connection: Connection, table: Table, rule: Rule, order: tuple[str, bool], limit: int, after: Key | None, steps: int
+) -> tuple[list[Key], Key | None]:
+    """Matches among the next `steps` rows, and where to walk on; None at the end."""
+    stop = _steps_on(connection, table, order, after, steps)
+    query = walk_query(connection.dialect.name, table, rule, order, limit, after, stop)
+    found: list[Key] = [(row[0], row[1]) for row in connection.execute(query)]
+    return found, found[-1] if len(found) == limit else stop
+
+
+def _steps_on(connection: Connection, table: Table, order: tuple[str, bool], after: Key | None, steps: int) -> Key | None:
+    """The place so many rows further on; None where fewer are left."""
     past, by = _ordered(table, order, after)
-    key = table.c[order[0]]
-    stop = connection.execute(select(key, table.c.id).where(past).order_by(*by).offset(steps - 1).limit(1)).first()
-    return found, None if stop is None else (stop[0], stop[1]), stop is not None
+    key, down = order
+    if key == "id":  # ids have few gaps, so they are counted and not looked for
+        # Two queries in one: SQLite looks up one end of an index, but walks all of it for both.
+        low, high = (select(end(table.c.id)).scalar_subquery() for end in (func.min, func.max))
+        ends = connection.execute(select(low, high)).one()
+        if ends[0] is None:
+            return None
+        stop = (
+            (ends[1] + 1 if after is None else after[1]) - steps if down else (ends[0] - 1 if after is None else after[1]) + steps
+        )
+        return None if (stop <= ends[0] if down else stop >= ends[1]) else (stop, stop)
+    row = connection.execute(select(table.c[key], table.c.id).where(*past).order_by(*by).offset(steps - 1).limit(1)).first()
+    return None if row is None else (row[0], row[1])
 
 
 def walk_query(
-    table: Table, rule: Rule, order: tuple[str, bool], limit: int, after: tuple[Any, int] | None, steps: int
+    dialect: str, table: Table, rule: Rule, order: tuple[str, bool], limit: int, after: Key | None, stop: Key | None
 ) -> "Select[Any]":
-    past, by = _ordered(table, order, after)
-    row = select(table).where(past).order_by(*by).limit(steps).subquery("w")
-    _, outer = _ordered(row, order, None)
-    return select(row.c[order[0]], row.c.id).where(rule.holds(row)).order_by(*outer).limit(limit)
+    """Rows between two places of an order that match. It ends as soon as it has enough."""
+    row = table.alias("r")
+    between, by = _ordered(row, order, after, stop)
+    return select(row.c[order[0]], row.c.id).where(*between, rule.holds(unindexed(row, dialect))).order_by(*by).limit(limit)
 
 
 def _from_source(
-    connection: Connection,
-    table: Table,
-    rule: Rule,
-    ids: "Select[Any]",
-    order: tuple[str, bool],
-    limit: int,
-    after: tuple[Any, int] | None,
-) -> "Select[Any]":
+    connection: Connection, table: Table, rule: Rule, ids: "Select[Any]", order: tuple[str, bool], limit: int, after: Key | None
+) -> list[Key]:
+    """Matches among the source's rows. By id they are asked in portions, so that a full page ends it."""
     row = table.alias("r")
-    plain = unindexed(row, connection.dialect.name)
-    past, by = _ordered(plain, order, after)
-    key = row.c[order[0]]
-    return select(key, row.c.id).where(row.c.id.in_(ids), past, rule.holds(plain)).order_by(*by).limit(limit)
+    past, by = _ordered(row, order, after)
+    query = select(row.c[order[0]], row.c.id).where(*past, rule.holds(unindexed(row, connection.dialect.name))).order_by(*by)
+    if order[0] != "id":
+        return [(each[0], each[1]) for each in connection.execute(query.where(row.c.id.in_(ids)).limit(limit))]
+    known = sorted(set(connection.execute(ids).scalars()), reverse=order[1])
+    found: list[Key] = []
+    start, size = 0, 500
+    while start < len(known) and len(found) < limit:
+        portion = query.where(row.c.id.in_(known[start : start + size])).limit(limit - len(found))
+        found += [(each[0], each[1]) for each in connection.execute(portion)]
+        start, size = start + size, 4000
+    return found
 
 
 # ---------------------------------------------------------------- wholes

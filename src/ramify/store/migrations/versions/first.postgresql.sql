@@ -424,15 +424,15 @@ CREATE TABLE ratings (
 --
 CREATE INDEX ix_ratings_facet_id ON ratings (facet_id, rating, completion_id)
 --
-ALTER TABLE samples ADD COLUMN words tsvector GENERATED ALWAYS AS (to_tsvector('simple', regexp_replace(left(title || ' ' || notes, 250000), '[^[:alnum:]]+', ' ', 'g'))) STORED
+ALTER TABLE samples ADD COLUMN words tsvector GENERATED ALWAYS AS (to_tsvector('simple', regexp_replace(left(title || ' ' || notes, 250000) COLLATE "default", '[^[:alnum:]]+', ' ', 'g'))) STORED
 --
 CREATE INDEX search_samples ON samples USING gin (words)
 --
-ALTER TABLE prompts ADD COLUMN words tsvector GENERATED ALWAYS AS (to_tsvector('simple', regexp_replace(left(text, 250000), '[^[:alnum:]]+', ' ', 'g'))) STORED
+ALTER TABLE prompts ADD COLUMN words tsvector GENERATED ALWAYS AS (to_tsvector('simple', regexp_replace(left(text, 250000) COLLATE "default", '[^[:alnum:]]+', ' ', 'g'))) STORED
 --
 CREATE INDEX search_prompts ON prompts USING gin (words)
 --
-ALTER TABLE completion_bodies ADD COLUMN words tsvector GENERATED ALWAYS AS (to_tsvector('simple', regexp_replace(left(text, 250000), '[^[:alnum:]]+', ' ', 'g'))) STORED
+ALTER TABLE completion_bodies ADD COLUMN words tsvector GENERATED ALWAYS AS (to_tsvector('simple', regexp_replace(left(text, 250000) COLLATE "default", '[^[:alnum:]]+', ' ', 'g'))) STORED
 --
 CREATE INDEX search_completions ON completion_bodies USING gin (words)
 --
