@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -215,8 +215,8 @@ class Database:
             raise InputError(f"{self.where} is a PostgreSQL database; pg_dump backs it up")
         if Path(path).exists():
             raise InputError(f"{path} is there already; choose a new name")
-        with _translated(str(path)), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql("VACUUM INTO ?", (str(path),))
+        with _translated(str(path)), closing(self.engine.raw_connection()) as connection:  # outside any transaction
+            connection.cursor().execute("VACUUM INTO ?", (str(path),))
 
     def _bring_up_to_date(self, create: bool) -> None:
         with self.reading() as connection:

@@ -1,0 +1,146 @@
+"""Every released form of a workspace opens in this one; a newer one is refused; half a migration never exists."""
+
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from ramify.errors import NewerWorkspaceError, WorkspaceError
+from ramify.store import Database, schema, tables
+from ramify.store.migrations import HEAD, VERSIONS, freeze
+from store.stories import sample_with, state
+
+SCHEMAS = sorted((Path(__file__).parent / "schemas").glob("*.sql"))
+
+
+def test_head_is_the_last_revision_and_each_has_its_schema_kept() -> None:
+    script = ScriptDirectory(str(VERSIONS.parent), version_locations=[str(VERSIONS)])
+    assert script.get_current_head() == HEAD
+    assert [file.stem for file in SCHEMAS] == sorted(revision.revision for revision in script.walk_revisions())
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_the_last_revisions_ddl_is_that_of_the_tables(dialect: str) -> None:
+    def plain(text: str) -> str:
+        return re.sub(r"\s+", " ", text).strip()
+
+    frozen = (VERSIONS / f"first.{dialect}.sql").read_text("utf-8").split("\n--\n")
+    assert [plain(statement) for statement in frozen] == [plain(statement) for statement in freeze.ddl(dialect)]
+
+
+def test_a_new_workspace_has_exactly_the_tables_that_we_work_with(db: Database) -> None:
+    def ours(_: object, name: str | None, kind: str, *rest: object) -> bool:
+        return kind != "table" or not str(name).startswith(("search_", "alembic"))
+
+    with db.reading() as connection:
+        options = {"include_object": ours, "compare_type": False}
+        found = compare_metadata(MigrationContext.configure(connection, opts=options), tables.metadata)
+        # What SQLAlchemy does not model: partial and full-text indexes of the one, generated columns of the other.
+        assert [step for step in found if "words" not in str(step) and "search_" not in str(step)] == []
+        for view in schema.VIEWS:
+            assert connection.exec_driver_sql(f"SELECT count(*) FROM {view}").scalar_one() == 0
+
+
+@pytest.mark.parametrize("old", SCHEMAS, ids=lambda file: file.stem)
+def test_every_released_form_opens_with_all_that_was_in_it(old: Path, tmp_path: Path) -> None:
+    path = tmp_path / "old.ramify"
+    plain = sqlite3.connect(path)
+    plain.executescript(old.read_text("utf-8"))
+    plain.close()
+    with Database.open(path) as db:
+        (sample,) = db.samples.list()
+        records = db.completions.of(sample.id)
+        assert (sample.title, sample.tags, sample.revision) == ("A tale", ("kept",), 1)
+        assert [(r.text, r.model, r.finish_reason) for r in records] == [
+            (" a hedgehog", "tiny", "eos"),
+            ("By hand.", "manual", "written"),
+        ]
+        assert [round(t.logprob, 6) for t in db.logprobs.get(records[0].id, "tiny").tokens] == [-0.25, -1.5, -0.125]
+        assert [(p.better_id, p.worse_id) for p in db.judgements.preferences(facet="legal")] == [(records[1].id, records[0].id)]
+        assert [hit.id for hit in db.search.text("hedgehog")] == [records[0].id]
+        assert db.problems() == []
+        while db.history.undo():
+            pass
+        assert all(rows == [] for rows in state(db).values())
+
+
+def test_a_workspace_from_a_newer_version_is_refused_untouched(file: Path) -> None:
+    with Database.open(file) as db:
+        sample_with(db, "one")
+        with db.writing() as connection:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    before = file.read_bytes()
+    with pytest.raises(NewerWorkspaceError, match="form 9999, made by a newer Ramify"):
+        Database.open(file)
+    assert file.read_bytes() == before
+
+
+NEXT = """
+import os, signal
+from alembic import op
+revision, down_revision = "0002", "0001"
+
+def upgrade():
+    op.execute("CREATE TABLE half (x INTEGER)")
+    op.execute("UPDATE samples SET title = 'changed'")
+    {end}
+"""
+
+MIGRATE = """
+import sys
+from pathlib import Path
+from ramify.store import database, migrations
+migrations.HEAD = database.HEAD = "0002"
+old = database.migrate
+database.migrate = lambda connection: old(connection, versions=Path(sys.argv[2]), head="0002")
+database.Database.open(sys.argv[1]).close()
+"""
+
+
+def migrated(file: Path, folder: Path, end: str) -> "subprocess.CompletedProcess[str]":
+    """The workspace opened by a Ramify that has one revision more."""
+    folder.mkdir()
+    (folder / "second.py").write_text(NEXT.format(end=end))
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run([sys.executable, "-c", MIGRATE, str(file), str(folder)], capture_output=True, text=True, env=env)
+
+
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "raise RuntimeError('no')"])
+def test_a_migration_that_is_killed_or_fails_leaves_the_old_workspace(file: Path, tmp_path: Path, end: str) -> None:
+    with Database.open(file) as db:
+        sample_with(db, "one")
+        before = state(db)
+    done = migrated(file, tmp_path / "versions", end)
+    assert done.returncode in (-signal.SIGKILL, 1)
+    with Database.open(file) as db:
+        assert (state(db), db.problems()) == (before, [])
+        with db.reading() as connection:
+            assert connection.exec_driver_sql("SELECT count(*) FROM sqlite_master WHERE name = 'half'").scalar_one() == 0
+            assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == HEAD
+
+
+def test_a_migration_that_ends_changes_the_workspace_and_this_version_then_refuses_it(file: Path, tmp_path: Path) -> None:
+    with Database.open(file) as db:
+        sample_with(db, "one")
+    done = migrated(file, tmp_path / "versions", "pass")
+    assert done.returncode == 0, done.stderr
+    plain = sqlite3.connect(file)
+    assert plain.execute("SELECT title FROM samples").fetchall() == [("changed",)]
+    assert plain.execute("SELECT count(*) FROM half").fetchone() == (0,)
+    with pytest.raises(NewerWorkspaceError, match="0002"):
+        Database.open(file)
+
+
+def test_an_older_form_that_cannot_be_written_is_refused(file: Path) -> None:
+    with Database.open(file) as db, db.writing() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0000'")
+    with pytest.raises(WorkspaceError, match="older form 0000"):
+        Database.open(file, read_only=True)
