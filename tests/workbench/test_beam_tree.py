@@ -104,6 +104,26 @@ def test_candidates_are_searched_by_text_beyond_what_a_node_keeps(database: Data
     assert [(t.text, t.rank) for t in tree.candidates(k=10, search="a")] == [("a", 3)]
 
 
+def test_a_closed_tree_gives_its_memory_back_and_what_it_knows_needs_no_model(tree: BeamTree) -> None:
+    engine = tree.model.engine
+    tree.candidates()
+    tree.beam_out(width=3, depth=3)
+    tree.search(num_beams=2, max_new_tokens=3)
+    assert engine.backend.size_bytes() > 0
+    tree.close()
+    tree.model.on_engine(lambda: None).result()
+    assert engine.backend.size_bytes() == 0
+    passes = engine.forward_passes
+    again = BeamTree(tree.database, tree.model, tree.id)
+    assert len(again.candidates().shown) == 3
+    again.beam_out(width=3, depth=3)
+    again.ranked("entropy")
+    again.save(again.leaves()[0])
+    assert engine.forward_passes == passes
+    again.candidates(again.find((C, A, B)))
+    assert engine.forward_passes == passes + 2  # the prompt and the path
+
+
 def test_pruned_branches_leave_and_resumed_ones_come_back(tree: BeamTree) -> None:
     tree.beam_out(width=2, depth=3)
     whole = [r.text for r in tree.ranked()]

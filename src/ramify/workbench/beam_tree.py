@@ -19,6 +19,7 @@ from ramify.store.database import Database
 from ramify.store.records import BeamNodeRecord
 from ramify.workbench.beam_tree_deciding import Deciding
 from ramify.workbench.beam_tree_growing import Growing
+from ramify.workbench.beam_tree_looking import top_of
 from ramify.workbench.beam_tree_reading import At, check_measure, way_to
 from ramify.workbench.beam_tree_records import Measure, Unlikely
 from ramify.workbench.beam_tree_rescoring import Rescored, next_tokens, rescored
@@ -72,7 +73,7 @@ class BeamTree(Growing, Deciding):
         """Run a beam search under any settings on what the tree knows; the model is not called.
 
         Where the tree covers it, the outcome is that of a fresh search. Where it does not, nothing is guessed: `results` is
-        empty and `unknown` names the paths that would have to be looked at, with `candidates` or `beam_out`.
+        empty and `unknown` names the paths that would have to be looked at; `cover` looks at them.
         """
         node = self.node(at)
         rules = self._rules(node, config, fields)
@@ -80,6 +81,31 @@ class BeamTree(Growing, Deciding):
         start = rules.start
         nodes = {path[len(start) :]: found.id for path, found in rules.memory.nodes.items() if path[: len(start)] == start}
         return replace(outcome, nodes=nodes)
+
+    def cover(self, outcome: Outcome) -> int:
+        """Ask the model about what left a search undecided, and keep its answer in the tree; then rank again.
+
+        Returns how many nodes were looked at. One that is asked about again keeps eight times as many next tokens.
+        """
+        start = self.node(outcome.start)
+        above = self.path(start)
+        unknown = [above + path for path in outcome.unknown]
+        wanted = sorted({path[:end] for path in unknown for end in range(len(above), len(path) + 1)}, key=len)
+        there = {above: start}
+        self._find_children(there, wanted[1:])
+        missing = [path for path in wanted if path not in there]
+        after = self._look([path[:-1] for path in missing], there, picked=[path[-1] for path in missing])
+        eos, width = self.model.info.eos_token_ids, self.model.info.vocab_size
+        new = {path: after[path[:-1]].new(path[-1], path[-1] in eos, "sampled", self.cached) for path in missing}
+        found = self._looking.at(unknown)
+        with self.database.action("look ahead", f"{len(unknown)}"):
+            grown = self._write("look ahead", {path: node.id for path, node in there.items()}, new, {})
+            for path in unknown:
+                kept = len(self.node(grown[path]).candidates or ())
+                most = width if outcome.config.samples else min(width, 8 * kept) if kept else self.cached
+                (candidates,) = top_of(found[path].logprobs.unsqueeze(0), most, eos)
+                self.database.beams.set_candidates(grown[path], candidates)
+        return len(unknown)
 
     def why(self, outcome: Outcome, at: At | Sequence[int]) -> Verdict:
         """What became of a path in a search: alive, removed by which processor, or crowded out by which beams, with the numbers.
@@ -171,7 +197,7 @@ class BeamTree(Growing, Deciding):
 
     def _rules(self, node: BeamNodeRecord, config: GenerationConfig | None, fields: Mapping[str, Any]) -> Rules:
         nodes = self.database.beams.nodes(self.id)
-        memory = Memory(nodes, self.cached, torch.as_tensor(self.model.codec.exists))
+        memory = Memory(nodes, self.cached, torch.as_tensor(self.model.codec.exists), self.model.info.eos_token_ids)
         start = memory.paths[node.id]
         request = self._request(start, config, fields)
         if request.config.guidance_scale != 1.0:

@@ -25,7 +25,8 @@ class _Next:
     """What comes after a node, as far as it is at hand."""
 
     candidates: tuple[tuple[int, float], ...]
-    entropy: float
+    entropy: float | None
+    """None where the tree does not know it and nobody needs it."""
     whole: Distribution | None
 
     def new(self, token_id: int, ends: bool, origin: str, top: int) -> NewNode:
@@ -51,7 +52,7 @@ class Growing(Reading):
         """
         node = self._growing(at)
         path = self.path(node)
-        known = self._look([path], {path: node}, whole=search is not None)[path]
+        known = self._look([path], {path: node}, whole=search is not None, surprised=False)[path]
         if node.candidates is None:
             self._keep_candidates(node.id, known)
         pairs = list(known.candidates[: self.cached])
@@ -151,7 +152,8 @@ class Growing(Reading):
         branches = Branches(engine.tree)
         kind = watched(Looking, request.config)
         run = kind(request, engine.backend, branches, engine.pipeline(request), engine.constraint(request))
-        run.top = self.cached
+        # One more than a step considers, so that the same search can run again without the model.
+        run.top = max(self.cached, max(2, 1 + len(run.eos)) * request.config.num_beams + 1)
         self._looking.remember(start)
         try:
             results = tuple(self.model.converse(run.run(), branches))
@@ -197,15 +199,19 @@ class Growing(Reading):
         *,
         picked: Sequence[int] | None = None,
         whole: bool = False,
+        surprised: bool = True,
     ) -> dict[Ids, _Next]:
-        """What comes after each path, from the tree where it is enough, else from the model."""
+        """What comes after each path, from the tree where it is enough, else from the model.
+
+        picked: tokens that must be measured. whole: the whole distribution is needed. surprised: its entropy is.
+        """
         found: dict[Ids, _Next] = {}
         for path in paths:
             node = there.get(path)
             if node is not None and node.candidates is not None and not whole:
                 top = {token_id for token_id, _ in node.candidates[: self.cached]}
                 entropy = self._entropy_after(node)
-                if entropy is not None and not (picked is not None and set(picked) - top):
+                if not (surprised and entropy is None) and not (picked is not None and set(picked) - top):
                     found[path] = _Next(node.candidates, entropy, None)
         missing = [path for path in paths if path not in found]
         for path, distribution in self._looking.at(missing).items():
@@ -218,7 +224,10 @@ class Growing(Reading):
         kept: float | None = getattr(node, "next_entropy", None)
         if kept is not None:
             return kept
-        return next((child.entropy for child in self.database.beams.children(node.id) if child.entropy is not None), None)
+        found = next((child.entropy for child in self.database.beams.children(node.id) if child.entropy is not None), None)
+        if found is None and node.candidates and len(node.candidates) >= self.model.codec.size:
+            found = -math.fsum(math.exp(logprob) * logprob for _, logprob in node.candidates)
+        return found
 
     def _keep_candidates(self, node_id: int, after: _Next) -> None:
         self.database.beams.set_candidates(node_id, after.candidates)

@@ -44,8 +44,8 @@ class NextTokens:
     shown: tuple[NextToken, ...]
     others: float
     """The probability of all that is not shown."""
-    entropy: float
-    """Of the whole distribution, in nats."""
+    entropy: float | None
+    """Of the whole distribution, in nats; None where the tree keeps the likeliest tokens of it and no more."""
 
     def __iter__(self) -> Iterator[NextToken]:
         return iter(self.shown)

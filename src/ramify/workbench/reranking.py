@@ -66,9 +66,10 @@ class Known:
 class Memory:
     """The nodes of a tree as a function from paths to what is known of the next token."""
 
-    def __init__(self, nodes: Sequence[BeamNodeRecord], cached: int, exists: Tensor) -> None:
-        """nodes: parents before children. cached: how many likeliest tokens a node keeps. exists: (V,) ids that have a token."""
-        self.cached, self.exists = cached, exists
+    def __init__(self, nodes: Sequence[BeamNodeRecord], cached: int, exists: Tensor, eos: Ids) -> None:
+        """nodes: parents before children. cached: how many likeliest tokens a node keeps at least; the EOS ids `eos` may stand
+        behind them, however unlikely. exists: (V,) ids that have a token."""
+        self.cached, self.exists, self.eos = cached, exists, eos
         self.tokens = int(exists.sum())
         self.nodes: dict[Ids, BeamNodeRecord] = {}
         self.paths: dict[int, Ids] = {}
@@ -99,9 +100,8 @@ class Memory:
         if whole:
             floor, rest = -math.inf, 0.0
         else:
-            floor = min(0.0, math.log(rest + SLACK))
-            if len(kept) >= self.cached:
-                floor = min(floor, kept[self.cached - 1][1])
+            likeliest = [value for token_id, value in kept if token_id not in self.eos]
+            floor = min(0.0, math.log(rest + SLACK), *likeliest[-1:])
         return Known(torch.tensor(list(known), dtype=torch.long), torch.tensor(list(known.values())).float(), floor, rest)
 
 
@@ -286,6 +286,8 @@ def why(outcome: Outcome, rules: Rules, path: Ids) -> Verdict:
             return Verdict(state if at == len(path) else "stopped", at, score)
         if here in step.kept:
             continue
+        if outcome.decided and score is not None and ends is None and not step.kept:
+            return Verdict("stopped", at, score)  # enough had finished at this very step
         is_known = token_id in rules.known(parent).ids.tolist()
         processor, processed = rules.remover(parent, token_id, step.taken.get(parent, ())) if is_known else (None, 0.0)
         if processed == -math.inf:
