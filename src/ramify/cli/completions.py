@@ -123,7 +123,7 @@ def show(
 def _facts(record: Any, revision: int, scored: Any, about: dict[str, Any]) -> None:
     measures = [
         f"{each.model}: mean {listing.number(each.mean_logprob, 3)}, min {listing.number(each.min_logprob, 3)}, "
-        f"sum {each.sum_logprob:.3f} over {len(each.tokens)} tokens"
+        f"sum {each.sum_logprob:.3f} over {len(each.tokens)} token{'' if len(each.tokens) == 1 else 's'}"
         for each in scored
     ]
     unit = "tokens" if record.token_ids is not None else "characters"

@@ -185,7 +185,8 @@ class Picking:
         if search is not None and not self.offered:
             typer.echo(f"  [no token contains {search!r}]")
             return
-        self._table(found.others)
+        # What is left of 1 after float32 sums is no probability.
+        self._table(found.others if found.others > 1e-6 else 0.0)
 
     def _table(self, others: float) -> None:
         out = render.console()
