@@ -4,7 +4,8 @@
 - measures: 10 bytes a token: 4 for -logprob in millionths of a nat (4,294,967,295 stands for minus infinity), 3 for the rank
   (capped at 16,777,215), 3 for the entropy in millionths of a nat. Both are within 5e-7 of what was given, finer than float32
   at -8.
-- alternatives: planes of counts, ids and logprobs, zlib over all. Measured in `docs/log.md`: ALTBYTES.
+- alternatives: planes of counts, ids and logprobs, zlib over all. Measured on made-up prose-like distributions, 100 tokens a
+  completion: 83 bytes a token for 20 alternatives, 20 for 5, that is 4.1 bytes each, where 7 bytes go in.
 
 So a stored completion costs 3 bytes a token, 13 with chosen logprobs, and the views decode all of that in plain SQL.
 """

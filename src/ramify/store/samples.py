@@ -228,8 +228,8 @@ def in_group(group: str, row: FromClause = samples) -> ColumnElement[bool]:
     column = row.c.group_path
     if not path:
         return true()
-    # "0" follows "/" in both databases' byte order, so this is the range of all paths below.
-    return (column == path) | ((column >= f"{path}/") & (column < f"{path}0"))
+    # "0" follows "/" in both databases' byte order: one range of the index holds the group and all paths below it.
+    return (column >= path) & (column < f"{path}0") & ((column == path) | (column >= f"{path}/"))
 
 
 def _narrowed(query: "Select[Any]", group: str | None, archived: bool | None, hidden: bool | None) -> "Select[Any]":
