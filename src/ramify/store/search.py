@@ -280,11 +280,11 @@ def _from_source(
         return [(each[0], each[1]) for each in connection.execute(query.where(row.c.id.in_(ids)).limit(limit))]
     known = sorted(set(connection.execute(ids).scalars()), reverse=order[1])
     found: list[Key] = []
-    start, size = 0, 500
+    start, size = 0, 2 * limit
     while start < len(known) and len(found) < limit:
         portion = query.where(row.c.id.in_(known[start : start + size])).limit(limit - len(found))
         found += [(each[0], each[1]) for each in connection.execute(portion)]
-        start, size = start + size, 4000
+        start, size = start + size, min(4 * size, 4_000)
     return found
 
 
