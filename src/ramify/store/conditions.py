@@ -66,6 +66,11 @@ class Rule:
     source: Source | None = None
     cost: int = 0
     """Of asking one row: 0 a column, 1 a look into another table, 2 a look into the words."""
+    rest: Callable[[Row], "ColumnElement[bool]"] | None = None
+    """What is still to be asked of a row that came from the source; None means all of it."""
+
+    def holds_still(self, row: Row) -> "ColumnElement[bool]":
+        return self.holds(row) if self.rest is None else self.rest(row)
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ class Compiler:
         source = None
         if rule.source is not None and rule.source.size < CAP:
             mine = c.alias("m")
-            exact = rule.holds(unindexed(mine, dialect))
+            exact = rule.holds_still(unindexed(mine, dialect))
             source = Source(select(mine.c.sample_id).where(mine.c.id.in_(rule.source.ids), exact), rule.source.size)
         return Rule(holds, source, 2)
 
@@ -185,7 +190,7 @@ class Compiler:
         ids = matching(dialect, index, source, parse_words(query))
         found = self._source(ids)
         if found is not None and (found.size < CAP or self.whole):
-            return Rule(lambda row: row.c[key].in_(ids), found, 1)
+            return Rule(lambda row: row.c[key].in_(ids), found, 1, _nothing)
         return Rule(lambda row: matching_row(dialect, source, query, row.c[key]), found, 2)
 
     def _logprob(self, where: Where) -> Rule:
@@ -276,9 +281,13 @@ class Compiler:
 
     def _through(self, key: "ColumnElement[int]", condition: "ColumnElement[bool]") -> Rule:
         """True of rows that another table's `key` names where the condition holds there."""
-        return Rule(
-            lambda row: select(key).where(key == row.c.id, condition).exists(), self._source(select(key).where(condition)), 1
-        )
+        source = self._source(select(key).where(condition))
+        return Rule(lambda row: select(key).where(key == row.c.id, condition).exists(), source, 1, _nothing)
+
+
+def _nothing(row: Row) -> "ColumnElement[bool]":
+    """The source was exact."""
+    return true()
 
 
 def _of_completions(filter_: Filter) -> bool:
@@ -297,13 +306,20 @@ def _all(rules: Sequence[Rule]) -> Rule:
     """Cheap questions first. Matches are in every source, so in what small ones share: indexes are read in order."""
     ordered = sorted(rules, key=lambda rule: rule.cost)
     sources = sorted((rule.source for rule in rules if rule.source is not None), key=lambda source: source.size)
-    shared = sources[0] if sources else None
+    shared, rest = sources[0] if sources else None, None
     if shared is not None and shared.size < CAP:
-        near = [source.ids for source in sources if source.size < min(CAP, 100 * shared.size + 1)]
+        near = [source for source in sources if source.size < min(CAP, 100 * shared.size + 1)]
         if len(near) > 1:
-            shared = Source(select(*intersect(*near).subquery().c), shared.size)
+            shared = Source(select(*intersect(*(source.ids for source in near)).subquery().c), shared.size)
+
+        def rest(row: Row) -> "ColumnElement[bool]":
+            return and_(true(), *(rule.holds_still(row) if rule.source in near else rule.holds(row) for rule in ordered))
+
     return Rule(
-        lambda row: and_(true(), *(rule.holds(row) for rule in ordered)), shared, max((rule.cost for rule in rules), default=0)
+        lambda row: and_(true(), *(rule.holds(row) for rule in ordered)),
+        shared,
+        max((rule.cost for rule in rules), default=0),
+        rest,
     )
 
 

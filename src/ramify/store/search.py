@@ -275,7 +275,9 @@ def _from_source(
     """Matches among the source's rows. By id they are asked in portions, so that a full page ends it."""
     row = table.alias("r")
     past, by = _ordered(row, order, after)
-    query = select(row.c[order[0]], row.c.id).where(*past, rule.holds(unindexed(row, connection.dialect.name))).order_by(*by)
+    query = (
+        select(row.c[order[0]], row.c.id).where(*past, rule.holds_still(unindexed(row, connection.dialect.name))).order_by(*by)
+    )
     if order[0] != "id":
         return [(each[0], each[1]) for each in connection.execute(query.where(row.c.id.in_(ids)).limit(limit))]
     known = sorted(set(connection.execute(ids).scalars()), reverse=order[1])
