@@ -35,7 +35,7 @@ def plain(folder: Path, ids: list[int]) -> Tensor:
     return logits
 
 
-@pytest.mark.parametrize("name", (*models_made_here.MAIN, *models_made_here.OTHERS))
+@pytest.mark.parametrize("name", [*models_made_here.MAIN, *models_made_here.OTHERS])
 def test_pieces_steps_and_forks_say_what_the_uncached_model_says(name: str) -> None:
     folder = models_made_here.folder(name)
     ours = backend(folder)
