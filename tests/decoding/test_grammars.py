@@ -51,8 +51,8 @@ def test_what_is_generated_under_a_schema_is_json_that_fits_it(schema: dict[str,
         text = b"".join(VOCABULARY.token_bytes[token] for token in ids).decode("utf-8")
         value = json.loads(text)
         jsonschema.Draft202012Validator(schema).validate(value)
-        # No whitespace outside of strings.
-        assert not re.search(r"\s", re.sub(r'"(?:\\.|[^"\\])*"', '""', text))
+        # Single spaces at most outside of strings.
+        assert not re.search(r"[^\S ]|  ", re.sub(r'"(?:\\.|[^"\\])*"', '""', text))
 
 
 SCHEMAS: list[dict[str, Any]] = [
