@@ -60,8 +60,8 @@ def test_settings_that_cannot_be_honoured_are_refused(
 
 def test_an_overlong_prompt_is_refused_with_both_numbers(load: Callable[[str], Any]) -> None:
     model = load("llama")
-    with pytest.raises(PromptTooLongError, match=r"300 tokens.* 256"):
-        model.complete([5] * 300)
+    with pytest.raises(PromptTooLongError, match=r"1300 tokens.* 1280"):
+        model.complete([5] * 1300)
 
 
 @pytest.fixture

@@ -51,8 +51,8 @@ def test_what_is_generated_under_a_schema_is_json_that_fits_it(schema: dict[str,
         text = b"".join(VOCABULARY.token_bytes[token] for token in ids).decode("utf-8")
         value = json.loads(text)
         jsonschema.Draft202012Validator(schema).validate(value)
-        # No whitespace outside of strings.
-        assert not re.search(r"\s", re.sub(r'"(?:\\.|[^"\\])*"', '""', text))
+        # Single spaces at most outside of strings.
+        assert not re.search(r"[^\S ]|  ", re.sub(r'"(?:\\.|[^"\\])*"', '""', text))
 
 
 SCHEMAS: list[dict[str, Any]] = [
@@ -81,7 +81,7 @@ def test_keywords_are_enforced(schema: dict[str, Any]) -> None:
 
 
 def test_a_schema_may_be_text_or_true() -> None:
-    assert VOCABULARY.text(walk(compiled(json_schema='{"const": [1, {"a": "b"}]}'), 0, 50)[0]) == '[1,{"a":"b"}]'
+    assert json.loads(VOCABULARY.text(walk(compiled(json_schema='{"const": [1, {"a": "b"}]}'), 0, 50)[0])) == [1, {"a": "b"}]
     ids, why = walk(compiled(json_schema=True), 1, 200)
     assert why in ("eos", "length")
     if why == "eos":
@@ -127,7 +127,7 @@ def test_a_property_may_have_the_name_of_a_keyword() -> None:
         "required": ["extends", "propertes"],
         "additionalProperties": False,
     }
-    found = {VOCABULARY.text(walk(compiled(json_schema=schema), seed, 100)[0]) for seed in range(5)}
+    found = {VOCABULARY.text(walk(compiled(json_schema=schema), seed, 100)[0]).replace(" ", "") for seed in range(5)}
     assert found == {'{"extends":null,"propertes":null}'}
 
 

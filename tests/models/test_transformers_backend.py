@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from torch import Tensor
 
 import models_made_here
 import ramify
-from ramify.models import kernels, loading
+from ramify.errors import InputError
+from ramify.models import attention, kernels, loading
 from ramify.models.base import Extension
 from ramify.models.transformers import TransformersBackend
 
@@ -33,7 +35,7 @@ def plain(folder: Path, ids: list[int]) -> Tensor:
     return logits
 
 
-@pytest.mark.parametrize("name", models_made_here.CONFIGS)
+@pytest.mark.parametrize("name", [*models_made_here.MAIN, *models_made_here.OTHERS])
 def test_pieces_steps_and_forks_say_what_the_uncached_model_says(name: str) -> None:
     folder = models_made_here.folder(name)
     ours = backend(folder)
@@ -73,6 +75,26 @@ def test_a_step_of_many_rows_says_what_each_row_says_alone() -> None:
         torch.testing.assert_close(ours.extend([Extension(alone, ids)]).logits[0], together[i], atol=5e-5, rtol=1e-5)
 
 
+def test_a_row_within_its_window_goes_the_same_way_beside_one_beyond_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = backend(models_made_here.folder("mistral"))
+    short, long = ours.root(), ours.root()
+    ours.extend([Extension(short, IDS[:3]), Extension(long, IDS[:30])])
+    dense = attention._dense
+    beyond: list[int] = []
+
+    def watched(row: Any, *rest: Any) -> Tensor:
+        beyond.append(row.past)
+        return dense(row, *rest)
+
+    monkeypatch.setattr(attention, "_dense", watched)
+    other = ours.fork(short)
+    beside = ours.extend([Extension(short, [50]), Extension(long, [60])])[0]
+    assert set(beyond) == {30}
+    alone = ours.extend([Extension(other, [50])])[0]
+    assert set(beyond) == {30}
+    torch.testing.assert_close(beside, alone, atol=1e-5, rtol=1e-4)
+
+
 def test_in_bfloat16_a_row_of_a_linear_layer_is_the_same_in_any_batch() -> None:
     torch.manual_seed(0)
     packed = kernels.PackedLinear(torch.nn.Linear(128, 96).to(torch.bfloat16).requires_grad_(False))
@@ -93,11 +115,16 @@ def test_packed_layers_say_what_the_stock_ones_say() -> None:
         torch.testing.assert_close(stock(x).float(), before, atol=0.02, rtol=0.02)
 
 
-def test_precisions_are_what_was_asked_for_and_float32_by_default_when_small() -> None:
+def test_float32_is_the_default_and_a_precision_that_promises_less_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = models_made_here.folder("llama")
-    assert backend(folder).info.dtype == "float32"
+    assert (backend(folder).info.dtype, backend(folder).info.batch_invariant) == ("float32", True)
     coarse = backend(folder, precision="bfloat16")
-    assert coarse.info.dtype == "bfloat16"
+    assert (coarse.info.dtype, coarse.info.batch_invariant) == ("bfloat16", False)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=1000))
+    with pytest.raises(InputError, match=r"float32 and 0\.0 GB are free.*bfloat16"):
+        backend(folder)
+    assert backend(folder, precision="float32").info.dtype == "float32"
+    monkeypatch.undo()
     assert coarse.info.shares_trunks
     fine = backend(folder).extend([Extension(backend(folder).root(), IDS[:9], 9)]).logits
     rough = coarse.extend([Extension(coarse.root(), IDS[:9], 9)]).logits

@@ -5,7 +5,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-app = typer.Typer(help="Train a tokenizer, a model from scratch, or a model on prompt → completion pairs.", no_args_is_help=True)
+app = typer.Typer(
+    help="Train a tokenizer, a model from scratch, or a model on prompt → completion pairs.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 
 Rows = Annotated[list[Path], typer.Option("--rows", help="JSON Lines file; may be repeated.")]
 Held = Annotated[list[Path] | None, typer.Option("--validation", help="JSON Lines file of rows to measure; may be repeated.")]

@@ -102,8 +102,13 @@ def tree_attention(
     s_aux: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """query: (1, H, T, D); key, value: (1, H_kv, T, D). Returns ((1, T, H, D_v), None), as transformers wants it."""
-    plan = ramify_plan
+    """query: (1, H, T, D); key, value: (1, H_kv, T, D). Returns ((1, T, H, D_v), None), as transformers wants it.
+
+    Keys and values are kept, and attention is computed, in float32 whatever the model's precision: in bfloat16 the way in which
+    a row's path is cut into segments, and so who shares it, would show in every third digit.
+    """
+    plan, precision = ramify_plan, query.dtype
+    query, key, value = query.float(), key.float(), value.float()
     if sliding_window is not None:
         windows_seen.add(sliding_window)
     layer: int = module.layer_idx  # type: ignore[assignment]
@@ -117,23 +122,21 @@ def tree_attention(
     def fits(row: _Row) -> bool:
         return plain and (sliding_window is None or row.past + row.count <= sliding_window)
 
-    if plan.steps and all(map(fits, plan.steps)):
-        stepped = _decode(plan, layer, query[0], scale)
-        if plan.only_steps:
-            return stepped.unsqueeze(0), None
-    else:
-        stepped = None
-    out = torch.empty((plan.total, query.shape[1], value.shape[-1]), dtype=query.dtype, device=query.device)
-    if stepped is not None:
-        out[plan.step_index] = stepped
-    for row in plan.prompts if stepped is not None else plan.rows:
+    out = torch.empty((plan.total, query.shape[1], value.shape[-1]), device=query.device)
+    if any(map(fits, plan.steps)):
+        out[plan.step_index] = _decode(plan, layer, query[0], scale)
+    for row in plan.rows:
+        # Which way a row goes depends on the row alone.
+        fitting = fits(row)
+        if fitting and row.count == 1:
+            continue
         end = row.start + row.count
         q = query[0, :, row.start : end]
-        if fits(row):
+        if fitting:
             out[row.start : end] = _prefill(row, layer, q, keys[:, row.start : end], values[:, row.start : end], scale)
         else:
             out[row.start : end] = _dense(row, layer, q, scale, sliding_window, softcap, s_aux)
-    return out.unsqueeze(0), None
+    return out.unsqueeze(0).to(precision), None
 
 
 def _flash(query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool) -> tuple[Tensor, Tensor]:
@@ -165,10 +168,10 @@ def _decode(plan: BatchPlan, layer: int, query: Tensor, scale: float) -> Tensor:
             index = torch.tensor(members)
             queries = folded[index].transpose(0, 1).reshape(1, kv_heads, len(members) * group, width)
             attended, lse = _attend(segment, used, layer, queries, scale)
-            parts[slot, index] = attended[0].view(kv_heads, len(members), group, width).transpose(0, 1).float()
+            parts[slot, index] = attended[0].view(kv_heads, len(members), group, width).transpose(0, 1)
             weights[slot, index] = lse[0].view(kv_heads, len(members), group).transpose(0, 1)
     shares = torch.softmax(weights, dim=0).unsqueeze(-1)
-    return (shares * parts).sum(0).to(query.dtype).reshape(rows, heads, width)
+    return (shares * parts).sum(0).reshape(rows, heads, width)
 
 
 def _attend(segment: Segment, used: int, layer: int, query: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -188,14 +191,14 @@ def _prefill(row: _Row, layer: int, query: Tensor, key: Tensor, value: Tensor, s
     own, own_lse = _flash(query.unsqueeze(0), wide_key.unsqueeze(0), wide_value.unsqueeze(0), scale, True)
     if not row.path:
         return own[0].transpose(0, 1)
-    parts, weights = [own[0].float()], [own_lse[0].reshape(heads, count)]
+    parts, weights = [own[0]], [own_lse[0].reshape(heads, count)]
     folded = query.reshape(1, kv_heads, group * count, width)
     for segment, used in row.path:
         attended, lse = _attend(segment, used, layer, folded, scale)
-        parts.append(attended.reshape(heads, count, width).float())
+        parts.append(attended.reshape(heads, count, width))
         weights.append(lse.reshape(heads, count))
     shares = torch.softmax(torch.stack(weights), dim=0).unsqueeze(-1)  # (S, H, n, 1)
-    return (shares * torch.stack(parts)).sum(0).to(query.dtype).transpose(0, 1)
+    return (shares * torch.stack(parts)).sum(0).transpose(0, 1)
 
 
 def _dense(
@@ -216,7 +219,7 @@ def _dense(
         keys, values = keys[:, -(window + count) :], values[:, -(window + count) :]
     total = keys.shape[1]
     folded = query.reshape(keys.shape[0], group * count, width)
-    logits = (folded.float() @ keys.float().transpose(1, 2) * scale).view(keys.shape[0], group, count, total)
+    logits = (folded @ keys.transpose(1, 2) * scale).view(keys.shape[0], group, count, total)
     if softcap is not None:
         logits = softcap * torch.tanh(logits / softcap)
     at = torch.arange(total - count, total, device=query.device).unsqueeze(1)
@@ -230,5 +233,5 @@ def _dense(
         probabilities = torch.softmax(torch.cat([logits, sink], dim=-1), dim=-1)[..., :-1]
     else:
         probabilities = torch.softmax(logits, dim=-1)
-    out = probabilities.view(keys.shape[0], group * count, total) @ values.float()
-    return out.view(heads, count, values.shape[-1]).to(query.dtype).transpose(0, 1)
+    out = probabilities.view(keys.shape[0], group * count, total) @ values
+    return out.view(heads, count, values.shape[-1]).transpose(0, 1)

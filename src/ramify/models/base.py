@@ -31,6 +31,8 @@ class ModelInfo:
     pad_token_id: int | None
     dtype: str
     device: str
+    batch_invariant: bool
+    """Whether a row's tokens are the same in any company, but for near-ties in the fifth digit of a logit."""
     shares_trunks: bool
     """Whether branches share the memory of their common tokens, or each keeps its own copy."""
     left_over: Mapping[str, Any] = field(default_factory=dict)

@@ -178,6 +178,7 @@ class ScriptedBackend:
             pad_token_id=self.codec.pad_token_id,
             dtype="float32",
             device="cpu",
+            batch_invariant=True,
             shares_trunks=True,
         )
 

@@ -28,9 +28,6 @@ __all__ = ["PRECISIONS", "TransformersBackend"]
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-SMALL_MODEL_PARAMETERS = 100_000_000
-"""Up to this size float32 is the default: it costs little memory and keeps near-ties apart."""
-
 
 @dataclass(slots=True, eq=False)
 class PlainBranch:
@@ -79,17 +76,22 @@ class TransformersBackend:
     ) -> "TransformersBackend":
         """Load a resolved folder (its safety was checked by `loading.resolve`).
 
-        precision: "float32", "bfloat16", "float16", or None for float32 up to 100 M parameters and the stored precision above.
+        precision: "float32" (the default), "bfloat16" or "float16". In the latter two a row's tokens may depend on its company:
+        `ModelInfo.batch_invariant` says so, and they are never chosen unasked. Raises InputError where float32 was not asked for
+        and does not fit into memory.
         """
         import transformers
 
         if precision is not None and precision not in PRECISIONS:
             raise InputError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
         place = _device(device)
+        if precision is None:
+            _check_memory(folder, place)
+        dtype = PRECISIONS[precision or "float32"]
         with _without_progress_bars():
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 folder.path,
-                dtype=PRECISIONS[precision] if precision else "auto",
+                dtype=dtype,
                 trust_remote_code=folder.trust_remote_code,
                 use_safetensors=None if folder.allow_pickle else True,
                 local_files_only=True,
@@ -98,9 +100,6 @@ class TransformersBackend:
             import peft
 
             model = peft.PeftModel.from_pretrained(model, str(folder.adapter)).merge_and_unload()
-        count = sum(p.numel() for p in model.parameters())
-        if precision is None and (count <= SMALL_MODEL_PARAMETERS or (place.type == "cpu" and model.dtype == torch.float16)):
-            model = model.float()
         model = model.to(place)
         config = _text_config(model)
         vocab_size = int(model.get_output_embeddings().weight.shape[0])
@@ -118,6 +117,7 @@ class TransformersBackend:
             pad_token_id=codec.pad_token_id,
             dtype=str(model.dtype).removeprefix("torch."),
             device=str(place),
+            batch_invariant=dtype == torch.float32,
             shares_trunks=True,
             left_over=folder.left_over,
         )
@@ -337,6 +337,20 @@ def _device(name: str | None) -> torch.device:
             f"device is {name!r}, and this machine has {torch.cuda.device_count()} usable GPUs; use device='cpu'"
         )
     return place
+
+
+def _check_memory(folder: ModelFolder, place: torch.device) -> None:
+    """Refuse to choose float32 where it cannot fit, rather than choose a precision that promises less."""
+    import psutil
+
+    stored = str(folder.config.get("dtype") or folder.config.get("torch_dtype") or "float32")
+    needed = sum(file.stat().st_size for file in folder.weights) * (2 if stored in ("bfloat16", "float16") else 1)
+    free = torch.cuda.mem_get_info(place)[0] if place.type == "cuda" else psutil.virtual_memory().available
+    if needed > free:
+        raise InputError(
+            f"{folder.name} takes {needed / 1e9:.1f} GB in float32 and {free / 1e9:.1f} GB are free on {place}; "
+            "precision='bfloat16' takes half, at the price that near-ties may fall differently in different batches"
+        )
 
 
 def _text_config(model: nn.Module) -> Any:
