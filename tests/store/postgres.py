@@ -19,7 +19,10 @@ def binaries() -> Path:
     if found := _found():
         return found
     if os.geteuid() == 0 and shutil.which("apt-get"):
-        subprocess.run(["apt-get", "install", "-y", "-q", "postgresql"], check=True, stdout=subprocess.DEVNULL)
+        # Two test processes may come here at once: the second waits for the first one's lock.
+        wait = ["-o", "DPkg::Lock::Timeout=600"]
+        subprocess.run(["apt-get", "update", "-q"], check=False, stdout=subprocess.DEVNULL)
+        subprocess.run(["apt-get", "install", "-y", "-q", *wait, "postgresql"], check=True, stdout=subprocess.DEVNULL)
     if found := _found():
         return found
     raise RuntimeError("the tests need PostgreSQL's initdb and pg_ctl; install the package postgresql")
