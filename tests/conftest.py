@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Helper modules of the tests (`models_made_here`) are found whatever the import mode.
 sys.path.insert(0, str(Path(__file__).parent))
+
+# How long an example takes says something of the machine, not of the code: the first one imports torch, or makes a model.
+settings.register_profile("ramify", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ramify")
 
 
 @pytest.fixture(scope="session")
