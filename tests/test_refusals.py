@@ -37,6 +37,8 @@ SETTINGS: list[tuple[dict[str, Any], type[InputError], tuple[str, ...]]] = [
     ({"regex": "a+", "choices": ["a", "b"]}, ConfigError, ("regex", "choices")),
     ({"processors": ["top_k"]}, ConfigError, ("processors",)),
     ({"suppress_tokens": [10**9]}, ConfigError, ("suppress_tokens", "1000000000")),
+    ({"suppress_tokens": list(range(300))}, ConfigError, ("suppress_tokens", "300")),
+    ({"begin_suppress_tokens": list(range(300))}, ConfigError, ("begin_suppress_tokens", "300")),
     ({"json_schema": {"type": "text"}}, ConstraintError, ("text",)),
     ({"json_schema": {"uniqueItems": True, "type": "array"}}, ConstraintError, ("uniqueItems",)),
     ({"regex": "("}, ConstraintError, ("regex",)),

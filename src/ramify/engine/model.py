@@ -309,6 +309,7 @@ class Model:
             room=room,
         )
         self.engine.pipeline(request)  # token ids in the configuration are checked against the model here
+        self._check_bans(config)
         return request
 
     def submit(self, request: GenerationRequest, handle: Handle | None = None) -> Handle:
@@ -372,6 +373,15 @@ class Model:
                 error.args = (f"prompt {i}: {error}",)
                 raise
         return requests
+
+    def _check_bans(self, config: GenerationConfig) -> None:
+        existing = int(self.engine.backend.codec.exists.sum())
+        for name in ("suppress_tokens", "begin_suppress_tokens"):
+            banned = {i for i in getattr(config, name) or () if self.engine.backend.codec.exists[i]}
+            if len(banned) == existing:
+                raise ConfigError(
+                    f"{name} holds all {existing} tokens of {self.info.name}, so nothing could be said; leave some out", (name,)
+                )
 
     def _check_room(self, tokens: int) -> None:
         if tokens >= self.info.context_window:
