@@ -50,25 +50,21 @@ class BatchPlan:
             start += count
         self.total = start
         self.steps = [row for row in self.rows if row.count == 1]
-        self.prompts = [row for row in self.rows if row.count > 1]
         self.only_steps = len(self.steps) == len(self.rows)
         self.step_index = torch.tensor([row.start for row in self.steps], dtype=torch.long)
         # Decoding rows see their whole path, the token just written included.
         groups: dict[tuple[int, int], tuple[Segment, int, list[int]]] = {}
-        depth = 0
         self.slots: list[tuple[int, Segment, int, list[int]]] = []
         for i, row in enumerate(self.steps):
-            depth = max(depth, len(row.branch.path))
             for segment, used in row.branch.path:
                 groups.setdefault((id(segment), used), (segment, used, []))[2].append(i)
-        self.depth = depth
         taken = [0] * len(self.steps)
         for segment, used, members in groups.values():
             slot = max(taken[i] for i in members)
             for i in members:
                 taken[i] = slot + 1
             self.slots.append((slot, segment, used, members))
-            self.depth = max(self.depth, slot + 1)
+        self.depth = max(taken, default=0)
 
     def position_ids(self) -> Tensor:
         """(1, T): each token's position in its own branch."""
