@@ -1,6 +1,6 @@
 """Make the embedded model again, from the data to the card.
 
-    OMP_WAIT_POLICY=PASSIVE python -m recipes.tiny.build          everything, about 95 minutes on two cores
+    OMP_WAIT_POLICY=PASSIVE python -m recipes.tiny.build          everything, about three hours on two cores
     OMP_WAIT_POLICY=PASSIVE python -m recipes.tiny.build --from sft       go on from what .cache/tiny holds
 
 A passive wait policy matters where other work runs beside it: threads that wait then sleep instead of spinning.
@@ -19,15 +19,24 @@ __all__ = ["PACKAGE_FOLDER", "STEPS", "commands", "install"]
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE_FOLDER = ROOT / "src" / "ramify" / "models" / "embedded" / "tiny"
-STEPS = ("material", "tokenizer", "pretrain", "sft", "install", "evaluate")
+STEPS = ("material", "tokenizer", "pretrain", "sft", "settle", "install", "evaluate")
 FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 SIZE_LIMIT_BYTES = 16_000_000
 
 
-def commands(cache: Path, *, pretrain_seconds: float, sft_seconds: float) -> dict[str, list[str]]:
+def commands(cache: Path, *, pretrain_seconds: float, sft_seconds: float, settle_seconds: float) -> dict[str, list[str]]:
     """The arguments of `ramify train` for each step that is one."""
     material = cache / "material"
     speed = ["--bf16", "--compile"]
+
+    def instructions(rows: str, model: str, out: str, seconds: float, rate: float) -> list[str]:
+        held_out = [f"--validation={material / name}.jsonl" for name in ("held_out_stories", "held_out_pairs")]
+        return [
+            "sft", "--rows", f"{material / rows}.jsonl", "--model", f"{cache / model}", "--out", f"{cache / out}", *held_out,
+            "--max-seconds", f"{seconds:g}", "--tokens-per-step", "4096",
+            "--learning-rate", f"{rate:g}", "--matrix-learning-rate", f"{2 * rate:g}", *speed,
+        ]  # fmt: skip
+
     return {
         "tokenizer": ["tokenizer", "--rows", f"{material / 'text.jsonl'}", "--out", f"{cache / 'tokenizer'}"],
         "pretrain": [
@@ -35,12 +44,8 @@ def commands(cache: Path, *, pretrain_seconds: float, sft_seconds: float) -> dic
             "--out", f"{cache / 'pretrained'}", "--validation", f"{material / 'held_out_stories.jsonl'}",
             "--max-seconds", f"{pretrain_seconds:g}", "--schedule", "constant", "--max-length", "512", *speed,
         ],
-        "sft": [
-            "sft", "--rows", f"{material / 'pairs.jsonl'}", "--model", f"{cache / 'pretrained'}", "--out", f"{cache / 'tuned'}",
-            "--validation", f"{material / 'held_out_stories.jsonl'}", "--validation", f"{material / 'held_out_pairs.jsonl'}",
-            "--max-seconds", f"{sft_seconds:g}", "--tokens-per-step", "4096",
-            "--learning-rate", "2e-3", "--matrix-learning-rate", "4e-3", *speed,
-        ],
+        "sft": instructions("pairs", "pretrained", "tuned", sft_seconds, 2e-3),
+        "settle": instructions("more_pairs", "tuned", "settled", settle_seconds, 1.5e-3),
     }  # fmt: skip
 
 
@@ -67,15 +72,17 @@ def main() -> None:
     parser.add_argument("--from", dest="first", choices=STEPS, default="material")
     parser.add_argument("--pretrain-seconds", type=float, default=2200)
     parser.add_argument("--sft-seconds", type=float, default=3300)
+    parser.add_argument("--settle-seconds", type=float, default=4800)
     given = parser.parse_args()
-    steps = commands(given.cache, pretrain_seconds=given.pretrain_seconds, sft_seconds=given.sft_seconds)
+    seconds = {"pretrain_seconds": given.pretrain_seconds, "sft_seconds": given.sft_seconds, "settle_seconds": given.settle_seconds}
+    steps = commands(given.cache, **seconds)
     for step in STEPS[STEPS.index(given.first) :]:
         if step == "material":
             if not given.stories.is_dir():
                 raise SystemExit(f"{given.stories} is not a folder; give the folder of tinystories.jsonl with --stories")
             print(write_material(given.stories, given.cache / "material"))
         elif step == "install":
-            print(f"{install(given.cache / 'tuned')} bytes in {PACKAGE_FOLDER}")
+            print(f"{install(given.cache / 'settled')} bytes in {PACKAGE_FOLDER}")
         elif step == "evaluate":
             from recipes.tiny.evaluate import evaluate_package
 

@@ -1,7 +1,8 @@
-"""Write the training files: text.jsonl and pairs.jsonl, held-out rows of each, all from one seed.
+"""Write the training files: text.jsonl, pairs.jsonl and more_pairs.jsonl, held-out rows of each, all from one seed.
 
-text.jsonl    for pretraining: every training story of TinyStories, and conversations read as whole text
-pairs.jsonl   for the instruction stage: conversations of which the assistant's turns are learned
+text.jsonl          for pretraining: every training story of TinyStories, and conversations read as whole text
+pairs.jsonl         for the instruction stage: conversations of which the assistant's turns are learned
+more_pairs.jsonl    for the stage after it: other conversations of the same kinds
 """
 
 import json
@@ -54,13 +55,18 @@ def write_material(stories_folder: Path, folder: Path, *, seed: int = 2026, size
     text: list[dict[str, Any]] = [{"text": story} for story in stories]
     for kind, count in (("grammar", 9000), ("payments", 6000), ("chores", 8000), ("natural", 4000), ("conversations", 300)):
         text += [{"messages": row} for row in several(kind, count)]
-    pairs: list[dict[str, Any]] = [{"messages": natural_pair(rng, story)} for story in stories]
-    number["natural"] += len(stories)
-    for kind, count in (("rare", 22000), ("payments", 34000), ("chores", 20000), ("conversations", 500), ("drills", 26000)):
-        pairs += [{"messages": row} for row in several(kind, count)]
-    pairs += [{"text": story} for story in rng.sample(stories, len(stories) // 4)]
+
+    def instructions(order: str) -> list[dict[str, Any]]:
+        pairs: list[dict[str, Any]] = [{"messages": natural_pair(rng, story)} for story in stories]
+        number["natural"] += len(stories)
+        for kind, count in (("rare", 22000), ("payments", 34000), ("chores", 20000), ("conversations", 500), ("drills", 26000)):
+            pairs += [{"messages": row} for row in several(kind, count)]
+        pairs += [{"text": story} for story in rng.sample(stories, len(stories) // 4)]
+        random.Random(f"{seed}/order of the {order}").shuffle(pairs)
+        return pairs
+
+    pairs, more_pairs = instructions("pairs"), instructions("more pairs")
     random.Random(f"{seed}/order of the text").shuffle(text)
-    random.Random(f"{seed}/order of the pairs").shuffle(pairs)
     validation: dict[str, list[dict[str, Any]]] = {
         "stories": [{"text": story} for story in held],
         "pairs": [{"messages": row} for row in (*several("rare", 60), *several("payments", 80), *several("chores", 60))],
@@ -68,6 +74,7 @@ def write_material(stories_folder: Path, folder: Path, *, seed: int = 2026, size
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "text.jsonl", text)
     _write(folder / "pairs.jsonl", pairs)
+    _write(folder / "more_pairs.jsonl", more_pairs)
     for name, rows in validation.items():
         _write(folder / f"held_out_{name}.jsonl", rows)
     return number

@@ -136,9 +136,9 @@ def slots_for(rng: random.Random, who: Hero, place: int) -> dict[str, str]:
         who.kind not in ("girl", "princess", "mermaid") and rng.random() < 0.5
     )
     helper = rng.choice([animal for animal in ANIMALS if animal != who.kind])
-    helper_name = name(rng, invented=0.1)
+    helper_name = name(rng, invented=0)  # a model this small mixes two invented names up
     while helper_name == who.name:
-        helper_name = name(rng, invented=0.1)
+        helper_name = name(rng, invented=0)
     he, him, his = ("he", "him", "his") if male else ("she", "her", "her")
     return {
         "N": who.name, "a": who.kind, "A": who.phrase, "he": he, "him": him, "his": his, "He": he.capitalize(), "His": his.capitalize(),

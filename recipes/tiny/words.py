@@ -331,6 +331,19 @@ _TAILS = ["", "", "", "a", "o", "y", "ie", "us", "in", "el", "is", "bert", "wick
 
 
 def _invented(rng: random.Random) -> str:
+    return _blended(rng) if rng.random() < 0.5 else _of_syllables(rng)
+
+
+_BLENDED_FROM = tuple(word for word in (*REAL_NAMES, *ANIMALS, *MORE_ANIMALS, *CHARACTERS) if word.isalpha() and len(word) > 3)
+
+
+def _blended(rng: random.Random) -> str:
+    """The beginning of one word and the end of another: its pieces are those of real words, its whole can only be copied."""
+    first, last = rng.choice(_BLENDED_FROM), rng.choice(_BLENDED_FROM)
+    return (first[: rng.randint(2, 5)] + last[-rng.randint(2, 5) :]).lower().capitalize()
+
+
+def _of_syllables(rng: random.Random) -> str:
     syllables = rng.choice([1, 1, 2, 2, 2])
     made = "".join(rng.choice(_STARTS) + rng.choice(_VOWELS) + rng.choice(_ENDS) for _ in range(syllables))
     if rng.random() < 0.2:
