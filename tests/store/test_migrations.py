@@ -12,6 +12,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, inspect
 
 from ramify.errors import NewerWorkspaceError, WorkspaceError
 from ramify.store import Database, schema, tables
@@ -27,13 +28,42 @@ def test_head_is_the_last_revision_and_each_has_its_schema_kept() -> None:
     assert [file.stem for file in SCHEMAS] == sorted(revision.revision for revision in script.walk_revisions())
 
 
-@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
-def test_the_last_revisions_ddl_is_that_of_the_tables(dialect: str) -> None:
-    def plain(text: str) -> str:
-        return re.sub(r"\s+", " ", text).strip()
+def shape(connection: Connection) -> set[tuple[str, ...]]:
+    """Every table with its columns, every index, view and trigger with its words, in no order."""
+    sqlite = connection.dialect.name == "sqlite"
+    if sqlite:
+        words = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND (type != 'table' OR sql LIKE 'CREATE VIRTUAL%')"
+    else:
+        words = (
+            "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' "
+            "UNION ALL SELECT viewname, definition FROM pg_views WHERE schemaname = 'public'"
+        )
+    found = {(name, re.sub(r"\s+", " ", said)) for name, said in connection.exec_driver_sql(words)}
+    looking = inspect(connection)
+    for name in looking.get_table_names():
+        found |= {(name, "column", str(sorted((k, str(v)) for k, v in each.items()))) for each in looking.get_columns(name)}
+        found |= {(name, "to", str(sorted((k, str(v)) for k, v in each.items()))) for each in looking.get_foreign_keys(name)}
+        found |= {(name, "check", re.sub(r"\s+", " ", str(each["sqltext"]))) for each in looking.get_check_constraints(name)}
+    return {each for each in found if not each[0].startswith("alembic")}
 
-    frozen = (VERSIONS / f"first.{dialect}.sql").read_text("utf-8").split("\n--\n")
-    assert [plain(statement) for statement in frozen] == [plain(statement) for statement in freeze.ddl(dialect)]
+
+def test_all_revisions_together_make_the_tables_that_we_work_with(db: Database, tmp_path: Path) -> None:
+    with db.reading() as connection:
+        migrated = shape(connection)
+        if db.dialect == "sqlite":
+            engine = create_engine(f"sqlite:///{tmp_path / 'afresh.db'}")
+            with engine.begin() as fresh:
+                for statement in freeze.ddl("sqlite"):
+                    fresh.exec_driver_sql(statement)
+                assert shape(fresh) == migrated
+            engine.dispose()
+            return
+    with db.engine.begin() as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA public")
+        for statement in freeze.ddl("postgresql"):
+            connection.exec_driver_sql(statement.replace("%", "%%"))
+        assert shape(connection) == migrated
 
 
 def test_a_new_workspace_has_exactly_the_tables_that_we_work_with(db: Database) -> None:
@@ -86,7 +116,7 @@ def test_a_workspace_from_a_newer_version_is_refused_untouched(file: Path) -> No
 NEXT = """
 import os, signal
 from alembic import op
-revision, down_revision = "0002", "0001"
+revision, down_revision = "0003", "0002"
 
 def upgrade():
     op.execute("CREATE TABLE half (x INTEGER)")
@@ -98,9 +128,9 @@ MIGRATE = """
 import sys
 from pathlib import Path
 from ramify.store import database, migrations
-migrations.HEAD = database.HEAD = "0002"
+migrations.HEAD = database.HEAD = "0003"
 old = database.migrate
-database.migrate = lambda connection: old(connection, versions=Path(sys.argv[2]), head="0002")
+database.migrate = lambda connection: old(connection, versions=Path(sys.argv[2]), head="0003")
 database.Database.open(sys.argv[1]).close()
 """
 
@@ -135,7 +165,7 @@ def test_a_migration_that_ends_changes_the_workspace_and_this_version_then_refus
     plain = sqlite3.connect(file)
     assert plain.execute("SELECT title FROM samples").fetchall() == [("changed",)]
     assert plain.execute("SELECT count(*) FROM half").fetchone() == (0,)
-    with pytest.raises(NewerWorkspaceError, match="0002"):
+    with pytest.raises(NewerWorkspaceError, match="0003"):
         Database.open(file)
 
 

@@ -63,6 +63,7 @@ class Completions:
                     "branch_position": new.branch_position,
                     "created_at": _stamp(new, action),
                     "draft": new.draft,
+                    "bulk": new.bulk,
                     **{label: _labels(new.labels).get(label) for label in tables.LABELS},
                     **_measured_head(new),
                 }
@@ -341,5 +342,6 @@ def _record(row: Any, tags: Sequence[str]) -> CompletionRecord:
         labels={label: getattr(row, label) for label in tables.LABELS if getattr(row, label) is not None},
         tags=tuple(tags),
         details=json.loads(row.details),
+        bulk=row.bulk,
         created_at=moment(row.created_at),
     )

@@ -32,6 +32,7 @@ from ramify.store.samples import Samples
 from ramify.store.search import Search
 from ramify.store.settings import WorkspaceSettings
 from ramify.store.tags import Tags
+from ramify.store.tokenizations import Tokenizations
 from ramify.store.unanswered import Unanswered
 from ramify.store.words import contains_words
 
@@ -149,6 +150,10 @@ class Database:
     @cached_property
     def logprobs(self) -> Logprobs:
         return Logprobs(self)
+
+    @cached_property
+    def tokenizations(self) -> Tokenizations:
+        return Tokenizations(self)
 
     @cached_property
     def facets(self) -> Facets:

@@ -108,8 +108,9 @@ class TokenLogprob:
     token_bytes: bytes
     logprob: float
     rank: int
-    """1 is the likeliest."""
+    """1 is the likeliest; 0: a remote did not tell."""
     entropy: float
+    """nan: a remote did not tell."""
     alternatives: tuple[tuple[int, bytes, float], ...] = ()
     """(token id, bytes, logprob), likeliest first."""
 
@@ -169,6 +170,8 @@ class NewCompletion:
     """Whatever else is worth keeping: a block's instructions, an import's metrics."""
     logprobs: Sequence[TokenLogprob] | None = None
     """Under its own model; they end where the ids end."""
+    bulk: str | None = None
+    """The run of a bulk generation that made it: equal for all that were asked for alike."""
     created_at: datetime | None = None
 
     def __post_init__(self) -> None:
@@ -229,6 +232,7 @@ class CompletionRecord:
     labels: Mapping[str, str]
     tags: tuple[str, ...]
     details: Mapping[str, Any]
+    bulk: str | None
     created_at: datetime
 
     @property
