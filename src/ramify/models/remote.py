@@ -10,6 +10,7 @@ from any thread; the `a` twins from any event loop.
 import asyncio
 import concurrent.futures
 import contextlib
+import hashlib
 import json
 import queue
 import threading
@@ -117,6 +118,11 @@ class Remote:
         with self._lock:  # what was submitted before it is cancelled, and not forgotten
             self._end()
         self._thread.join()
+
+    @property
+    def fingerprint(self) -> str:
+        """Stands for the model's name at its address: 16 hexadecimal digits. What is behind it the endpoint alone knows."""
+        return hashlib.sha256(f"{self.endpoint.base_url}\n{self.model}".encode()).hexdigest()[:16]
 
     @property
     def prefills(self) -> bool:
@@ -252,7 +258,11 @@ class Remote:
 
     # --- the loop
 
-    def _submit(self, work: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
+    def submit(self, work: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
+        """Run a coroutine of one's own on this model's event loop. Cancelling the future cancels what it awaits.
+
+        Raises InputError once the model is closed.
+        """
         with self._lock:
             if self._end.alive:
                 return asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -260,7 +270,7 @@ class Remote:
         raise self._closed()
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        future = self._submit(work)
+        future = self.submit(work)
         try:
             return future.result()
         except concurrent.futures.CancelledError:
@@ -270,7 +280,7 @@ class Remote:
             raise
 
     async def _awaited(self, work: Coroutine[Any, Any, T]) -> T:
-        future = self._submit(work)
+        future = self.submit(work)
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:

@@ -27,7 +27,7 @@ from ramify.store.records import LogprobsRecord, TokenLogprob, moment, percentil
 if TYPE_CHECKING:
     from ramify.store.database import Database
 
-__all__ = ["Logprobs", "put_logprobs"]
+__all__ = ["Logprobs", "Scored", "put_logprobs", "with_numbers"]
 
 logprobs, completions = tables.logprobs, tables.completions
 
@@ -51,7 +51,7 @@ class Logprobs:
             model_id = model_id_of(action.connection, model, fingerprint)
             own = _own_ids(action.connection, completion_id)
             if any(token.token_id < 0 for token in tokens):
-                own, tokens = None, _numbered(action.connection, model_id, tokens)
+                own, tokens = None, with_numbers(action.connection, model_id, tokens)
             theirs = [token.token_id for token in tokens]
             same = own is not None and list(own[start : start + len(theirs)]) == theirs
             if not same and start:
@@ -134,7 +134,8 @@ def put_logprobs(action: Action, rows: Sequence[Scored], *, fresh: bool = False,
         action.connection.execute(logprobs.insert(), [{"id": i, **row} for i, row in zip(numbers, new, strict=True)])
 
 
-def _numbered(connection: Connection, model_id: int, tokens: Sequence[TokenLogprob]) -> Sequence[TokenLogprob]:
+def with_numbers(connection: Connection, model_id: int, tokens: Sequence[TokenLogprob]) -> Sequence[TokenLogprob]:
+    """A remote's tokens with numbers in place of the ids that it did not tell."""
     spelt = [(token.token_bytes, *(piece for _, piece, _ in token.alternatives)) for token in tokens]
     ids = numbered(connection, model_id, (piece for each in spelt for piece in each))
     return [

@@ -170,6 +170,8 @@ class NewCompletion:
     """Whatever else is worth keeping: a block's instructions, an import's metrics."""
     logprobs: Sequence[TokenLogprob] | None = None
     """Under its own model; they end where the ids end."""
+    spelt: Sequence[TokenLogprob] | None = None
+    """The same from a remote, which told how its tokens are spelt and no ids (they are -1 here): of the generated part."""
     bulk: str | None = None
     """The run of a bulk generation that made it: equal for all that were asked for alike."""
     created_at: datetime | None = None
@@ -191,6 +193,8 @@ class NewCompletion:
                 raise InputError(f"a span reaches from {span.start} to {span.end}; the completion has {size} places")
         if self.logprobs is not None and self.token_ids is None:
             raise InputError("logprobs were given without token_ids; give both")
+        if self.logprobs is not None and self.spelt is not None:
+            raise InputError("logprobs were given with ids and without; give one of them")
 
     @property
     def is_truncated(self) -> bool:

@@ -45,6 +45,7 @@ Plain = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 """Text that both databases order by code point."""
 
 FINISH_REASONS = ("eos", "stop", "length", "time", "cancelled", "error", "user", "written", "imported")
+IN_BULK = text("bulk IS NOT NULL")
 LABELS = ("style", "length", "reasoning", "refusal", "formatting")
 
 

@@ -1,17 +1,24 @@
 """A workspace in the hand: the store's repositories, the loaded models, and what needs both."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from ramify.decoding.config import GenerationConfig
 from ramify.engine.model import Model, load
-from ramify.errors import InputError
+from ramify.errors import InputError, UnsupportedError
+from ramify.models.base import TextCodec
+from ramify.models.registry import is_remote
+from ramify.models.remote import Remote, connect
 from ramify.store.database import Database
 from ramify.store.records import ActionRecord, CompletionRecord, LogprobsRecord, PreferenceRecord, SampleRecord
-from ramify.workbench import editing, generation
+from ramify.workbench import editing, generation, scoring
+from ramify.workbench.asking import AnyModel
 from ramify.workbench.beam_tree import BeamTree
 from ramify.workbench.blocks import Blocks
+from ramify.workbench.drafts import Draft
+from ramify.workbench.remote_writing import RemoteDraft
 from ramify.workbench.token_by_token import TokenByToken
 
 __all__ = ["Workspace"]
@@ -37,7 +44,7 @@ class Workspace:
         self.search = database.search
         self.beams = database.beams
         self.history = database.history
-        self._models: dict[str, Model] = {}
+        self._models: dict[str, AnyModel] = {}
 
     @classmethod
     def open(cls, path_or_url: str | Path, *, create: bool = True, author: str = "") -> Self:
@@ -58,16 +65,26 @@ class Workspace:
 
     # Models.
 
-    def model(self, name: str | Model | None = None, *, facet: str | None = None) -> Model:
-        """A loaded model: by name, or the facet's target (its own, else its ancestors', else the workspace's, else tiny)."""
-        if isinstance(name, Model):
+    def model(self, name: str | AnyModel | None = None, *, facet: str | None = None) -> AnyModel:
+        """A model, loaded or connected to: by name, or the facet's target (its own, else its ancestors', else the workspace's,
+        else tiny). `openai:NAME` and registered remotes are connected to; nothing is sent yet."""
+        if isinstance(name, Model | Remote):
             return name
         if name is None and facet is not None:
             name = self.facets.effective(facet).target_model
         name = name or self.database.settings.get("target_model") or DEFAULT_MODEL
         if name not in self._models:
-            self._models[name] = load(name)
+            self._models[name] = connect(name) if is_remote(name) else load(name)
         return self._models[name]
+
+    def _local(self, name: str | AnyModel | None, facet: str | None, what: str) -> Model:
+        found = self.model(name, facet=facet)
+        if isinstance(found, Remote):
+            raise UnsupportedError(
+                f"{found.name} is remote and decodes no branches, which {what} needs; use a local model, or generate, draft, "
+                "continue_ or score with this one"
+            )
+        return found
 
     # Making completions.
 
@@ -75,50 +92,48 @@ class Workspace:
         self,
         sample: SampleRecord | int,
         *,
-        model: str | Model | Sequence[str | Model] | None = None,
+        model: str | AnyModel | Sequence[str | AnyModel] | None = None,
         facet: str | None = None,
         config: GenerationConfig | None = None,
         prefill: str | None = None,
         n: int | None = None,
         **fields: Any,
     ) -> CompletionRecord | list[CompletionRecord]:
-        """A saved completion; with `n`, or several models, a list."""
-        several = n is not None or (model is not None and not isinstance(model, str | Model))
-        models = list(model) if model is not None and not isinstance(model, str | Model) else [model]
+        """A saved completion; with `n`, or several models, a list. Several models, local and remote, work at once."""
+        several = n is not None or (model is not None and not isinstance(model, str | AnyModel))
         settings = _config(config, {**fields, **({"num_return_sequences": n} if n is not None else {})})
-        record = self._sample(sample)
-        found: list[CompletionRecord] = []
-        for each in models:
-            loaded = self.model(each, facet=facet)
-            found += generation.generate(self.database, loaded, record, settings, prefill=prefill)
+        loaded = [self.model(each, facet=facet) for each in _several(model)]
+        found = generation.generate(self.database, loaded, self._sample(sample), settings, prefill=prefill)
         return found if several or len(found) != 1 else found[0]
 
     def draft(
         self,
         sample: SampleRecord | int,
         *,
-        model: str | Model | None = None,
+        model: str | AnyModel | None = None,
         facet: str | None = None,
         config: GenerationConfig | None = None,
         prefill: str | None = None,
         **fields: Any,
-    ) -> generation.Draft:
+    ) -> Draft | RemoteDraft:
         """A completion that streams into the workspace as a draft."""
         loaded = self.model(model, facet=facet)
-        return generation.Draft(self.database, loaded, self._sample(sample), _config(config, fields), prefill=prefill)
+        return generation.draft(self.database, loaded, self._sample(sample), _config(config, fields), prefill=prefill)
 
     def continue_(
         self,
         completion: CompletionRecord | int,
         *,
-        model: str | Model | None = None,
+        model: str | AnyModel | None = None,
         config: GenerationConfig | None = None,
         **fields: Any,
     ) -> CompletionRecord:
         """Go on where a truncated completion ends, with the model that made it unless another is named."""
         parent = self._completion(completion)
         loaded = self.model(model if model is not None else self._maker(parent))
-        return generation.continue_completion(self.database, loaded, parent, _config(config, fields))[0]
+        settings = _config(config, fields)
+        codec = partial(self._codec, parent)
+        return generation.continue_completion(self.database, loaded, parent, settings, codec=codec)[0]
 
     def write(self, sample: SampleRecord | int, text: str, *, model: str = "manual", truncated: bool = False) -> CompletionRecord:
         """Keep a text that was typed, or pasted under the name of what wrote it."""
@@ -128,7 +143,7 @@ class Workspace:
         """A child with the new text; `model` names who wrote it, otherwise the name stays."""
         parent = self._completion(completion)
         maker = self._maker(parent) if parent.token_ids is not None else None
-        loaded = self.model(maker) if maker is not None else None
+        loaded = self._local(maker, None, "an edit of its tokens") if maker is not None else None
         return editing.edit(self.database, parent, text, model=loaded, name=model)
 
     def token_by_token(
@@ -140,7 +155,7 @@ class Workspace:
         prefill: str | None = None,
     ) -> TokenByToken:
         """A completion to pick token by token."""
-        return TokenByToken(self.database, self.model(model, facet=facet), self._sample(sample), prefill=prefill)
+        return TokenByToken(self.database, self._local(model, facet, "token by token"), self._sample(sample), prefill=prefill)
 
     def beam_tree(
         self,
@@ -152,17 +167,17 @@ class Workspace:
         title: str = "",
     ) -> BeamTree:
         """The sample's tree under a model: the one that was grown before, or a new one."""
-        loaded = self.model(model, facet=facet)
+        loaded = self._local(model, facet, "a beam tree")
         return BeamTree.start(self.database, loaded, _id(sample), prefill=prefill, title=title)
 
     def blocks(self, sample: SampleRecord | int, *, model: str | Model | None = None, facet: str | None = None) -> Blocks:
         """A completion to write paragraph by paragraph."""
-        return Blocks(self.database, self.model(model, facet=facet), self._sample(sample))
+        return Blocks(self.database, self._local(model, facet, "block by block"), self._sample(sample))
 
-    def score(self, completion: CompletionRecord | int, *, model: str | Model | None = None, top: int = 5) -> LogprobsRecord:
+    def score(self, completion: CompletionRecord | int, *, model: str | AnyModel | None = None, top: int = 5) -> LogprobsRecord:
         """Measure a completion under any model and keep the measures."""
         record = self._completion(completion)
-        return generation.score(self.database, self.model(model), record, top=top)
+        return scoring.score(self.database, self.model(model), record, top=top)
 
     # Judging.
 
@@ -192,6 +207,18 @@ class Workspace:
     def _maker(self, completion: CompletionRecord) -> str | None:
         """The model that made it, where it is one that can be loaded; otherwise the workspace's."""
         return completion.model if completion.fingerprint else None
+
+    def _codec(self, completion: CompletionRecord) -> TextCodec:
+        """That of the model whose ids a completion has."""
+        return self._local(self._maker(completion), None, "spelling its ids").codec
+
+
+def _several(model: str | AnyModel | Sequence[str | AnyModel] | None) -> list[str | AnyModel | None]:
+    if model is None or isinstance(model, str | AnyModel):
+        return [model]
+    if not model:
+        raise InputError("model is an empty list; name at least one, or leave it out for the target model")
+    return list(model)
 
 
 def _id(record: SampleRecord | CompletionRecord | int) -> int:
