@@ -150,7 +150,7 @@ class Remote:
         Raises UnsupportedError naming the setting that cannot be honoured, RemoteError for what goes wrong at the endpoint.
         Waiting cannot be cancelled from another thread: stream for that.
         """
-        return self._wait(self._complete(*self._request(prompt, config, prefill, logprobs, stream=False), _max_time_s(config)))
+        return self.wait(self._complete(*self._request(prompt, config, prefill, logprobs, stream=False), _max_time_s(config)))
 
     async def acomplete(
         self, prompt: Prompt, config: GenerationSettings, *, prefill: str | None = None, logprobs: int | None = None
@@ -186,7 +186,11 @@ class Remote:
         Only where an endpoint can repeat a prompt with logprobs (vLLM). Raises UnsupportedError elsewhere, and RemoteError where
         the endpoint's tokens do not part at the end of the prompt: they would measure something else.
         """
-        return self._wait(self._score(*self._score_request(prompt, completion, top)))
+        return self.wait(self._score(*self._score_request(prompt, completion, top)))
+
+    def check_score(self, prompt: str, completion: str, *, top: int = 0) -> None:
+        """Raise what `score` would before anything is sent: UnsupportedError, InputError."""
+        self._score_request(prompt, completion, top)
 
     async def ascore(self, prompt: str, completion: str, *, top: int = 0) -> tuple[RemoteToken, ...]:
         """`score`, awaited."""
@@ -269,7 +273,8 @@ class Remote:
         work.close()
         raise self._closed()
 
-    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """`submit`, and its result. An interrupt cancels it. Raises CancelledError where the model was closed meanwhile."""
         future = self.submit(work)
         try:
             return future.result()

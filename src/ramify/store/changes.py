@@ -168,6 +168,13 @@ class Action:
         self.connection.execute(insert(actions).values(id=self.id, **row))
 
 
+def is_last(connection: Connection, action_id: int) -> bool:
+    """Whether an action is done, and nothing was done or undone after it."""
+    actions = tables.actions
+    row = connection.execute(select(actions.c.id, actions.c.state).order_by(actions.c.id.desc()).limit(1)).first()
+    return row is not None and (row.id, row.state) == (action_id, "done")
+
+
 def made_by(connection: Connection, table: Table, row_id: int) -> int | None:
     """The action that inserted a row; None when the history no longer says."""
     changes = tables.changes

@@ -39,10 +39,13 @@ class Completions:
                 self.database.tags.put(tags, completions=[found])
             return self.get(found)
 
-    def add_many(self, rows: Iterable[tuple[int, NewCompletion]]) -> list[int]:
-        """(sample id, completion) rows as one action; returns their ids in order."""
+    def add_many(self, rows: Iterable[tuple[int, NewCompletion]], *, prompt_id: int | None = None) -> list[int]:
+        """(sample id, completion) rows as one action; returns their ids in order.
+
+        They are of the samples' current prompts, or all of the revision named.
+        """
         with self.database.action("add completions") as action:
-            return self._insert(action, [(sample_id, None, new) for sample_id, new in rows])
+            return self._insert(action, [(sample_id, prompt_id, new) for sample_id, new in rows])
 
     def _insert(self, action: Action, rows: Sequence[tuple[int, int | None, NewCompletion]]) -> list[int]:
         connection = action.connection

@@ -166,12 +166,7 @@ completions = Table(
     CheckConstraint(f"finish_reason IN {FINISH_REASONS}", name="finish_reason"),
     *(Index(f"ix_completions_{flag}", flag) for flag in ("truncated", "archived", "hidden", "draft")),
     *(Index(f"ix_completions_label_{label}", label, sqlite_where=text(f"{label} IS NOT NULL")) for label in LABELS),
-    Index(
-        "ix_completions_bulk",
-        "bulk",
-        "prompt_id",
-        **dict.fromkeys(("sqlite_where", "postgresql_where"), text("bulk IS NOT NULL")),
-    ),
+    Index("ix_completions_bulk", "bulk", "prompt_id", sqlite_where=IN_BULK, postgresql_where=IN_BULK),
 )
 completion_bodies = Table(
     "completion_bodies",

@@ -1,6 +1,7 @@
 """Measuring a completion under any model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from ramify.engine.model import Model
 from ramify.errors import RemoteError, UnsupportedError
@@ -11,7 +12,7 @@ from ramify.workbench import remote_writing
 from ramify.workbench.asking import ALTERNATIVES, AnyModel, fingerprint_of, name_of
 from ramify.workbench.conversion import kept_logprobs
 
-__all__ = ["own_ids", "prompt_of", "remote_score", "score"]
+__all__ = ["own_ids", "prompt_of", "remote_measures", "score"]
 
 
 def score(database: Database, model: AnyModel, completion: CompletionRecord, *, top: int = ALTERNATIVES) -> LogprobsRecord:
@@ -21,24 +22,31 @@ def score(database: Database, model: AnyModel, completion: CompletionRecord, *, 
     """
     prompt = prompt_of(database, completion)
     if isinstance(model, Remote):
-        tokens = remote_score(model, completion, prompt, top)
+        tokens = model.wait(remote_measures(model, completion, prompt, top)())
     else:
-        tokens = kept_logprobs(model.score(prompt, own_ids(database, model, completion), top=top).logprobs)
+        tokens = kept_logprobs(model.score(prompt, own_ids(database, model, completion, keep=False), top=top).logprobs)
     return database.logprobs.put(completion.id, name_of(model), fingerprint_of(model), tokens, start=0)
 
 
-def remote_score(remote: Remote, completion: CompletionRecord, prompt: Prompt, top: int) -> Sequence[TokenLogprob]:
-    """What an endpoint measures of a completion's text. Raises UnsupportedError, RemoteError."""
+def remote_measures(
+    remote: Remote, completion: CompletionRecord, prompt: Prompt, top: int
+) -> Callable[[], Coroutine[Any, Any, tuple[TokenLogprob, ...]]]:
+    """What asks an endpoint to measure a completion's text. Raises UnsupportedError here, RemoteError when it is awaited."""
     if not isinstance(prompt, str):
         raise UnsupportedError(
             f"{remote.name} cannot score an answer to messages, only a text after a raw prompt; score with a local model"
         )
-    tokens = remote_writing.measures(remote.score(prompt, completion.text, top=top))
-    if tokens is None:
-        raise RemoteError(
-            f"{remote.where} left tokens of completion {completion.id} without a logprob; it cannot be scored there"
-        )
-    return tokens
+    remote.check_score(prompt, completion.text, top=top)
+
+    async def ask() -> tuple[TokenLogprob, ...]:
+        tokens = remote_writing.measures(await remote.ascore(prompt, completion.text, top=top))
+        if tokens is None:
+            raise RemoteError(
+                f"{remote.where} left tokens of completion {completion.id} without a logprob; it cannot be scored there"
+            )
+        return tokens
+
+    return ask
 
 
 def prompt_of(database: Database, completion: CompletionRecord) -> Prompt:
@@ -46,13 +54,16 @@ def prompt_of(database: Database, completion: CompletionRecord) -> Prompt:
     return next(p.prompt for p in database.samples.revisions(completion.sample_id) if p.id == completion.prompt_id)
 
 
-def own_ids(database: Database, model: Model, completion: CompletionRecord) -> tuple[int, ...]:
-    """The completion's ids for this model: its own where this model made it, else those its text was given for it, once."""
+def own_ids(database: Database, model: Model, completion: CompletionRecord, *, keep: bool = True) -> tuple[int, ...]:
+    """The completion's ids for this model: its own where this model made it, else those its text was given for it, once.
+
+    keep: whether new ones are written down here, or by who asks.
+    """
     if completion.token_ids is not None and completion.fingerprint == model.info.fingerprint:
         return completion.token_ids
     kept = database.tokenizations.of(completion.id, model.info.fingerprint)
     if kept is None:
         kept = tuple(model.codec.encode(completion.text))
-        if completion.finish_reason is not None and not database.read_only:  # a draft's text may still grow
+        if keep and completion.finish_reason is not None:  # a draft's text may still grow
             database.tokenizations.keep(completion.id, model.info.name, model.info.fingerprint, kept)
     return kept

@@ -1,6 +1,6 @@
 """A workspace in the hand: the store's repositories, the loaded models, and what needs both."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -14,9 +14,11 @@ from ramify.models.remote import Remote, connect
 from ramify.store.database import Database
 from ramify.store.records import ActionRecord, CompletionRecord, LogprobsRecord, PreferenceRecord, SampleRecord
 from ramify.workbench import editing, generation, scoring
-from ramify.workbench.asking import AnyModel
+from ramify.workbench.asking import ALTERNATIVES, AnyModel
 from ramify.workbench.beam_tree import BeamTree
 from ramify.workbench.blocks import Blocks
+from ramify.workbench.bulk import Bulk, BulkReport, BulkStep, finish
+from ramify.workbench.bulk_lanes import Chosen, bulk_generate, bulk_score
 from ramify.workbench.drafts import Draft
 from ramify.workbench.remote_writing import RemoteDraft
 from ramify.workbench.token_by_token import TokenByToken
@@ -178,6 +180,58 @@ class Workspace:
         """Measure a completion under any model and keep the measures."""
         record = self._completion(completion)
         return scoring.score(self.database, self.model(model), record, top=top)
+
+    # Many at once.
+
+    def generate_all(
+        self,
+        samples: Chosen = None,
+        *,
+        progress: Callable[[BulkStep], object] | None = None,
+        **options: Any,
+    ) -> BulkReport:
+        """`generate_each` to its end: progress is told each step. An interrupt keeps what is done, and the same call goes on."""
+        return finish(self.generate_each(samples, **options), progress)
+
+    def generate_each(
+        self,
+        samples: Chosen = None,
+        *,
+        model: str | AnyModel | Sequence[str | AnyModel] | None = None,
+        facet: str | None = None,
+        config: GenerationConfig | None = None,
+        prefill: str | None = None,
+        n: int | None = None,
+        run: str = "",
+        **fields: Any,
+    ) -> Bulk:
+        """Complete many samples with one or several models, many in flight together: iterate over its steps to drive it.
+
+        samples: a filter or a saved one's name, ids, records; None: all but the archived and hidden. Asking the same again
+        (models, settings, prefill, `run`) goes on where it was cut off, and does nothing where it ended; another `run` makes
+        more.
+        """
+        settings = _config(config, {**fields, **({"num_return_sequences": n} if n is not None else {})})
+        loaded = [self.model(each, facet=facet) for each in _several(model)]
+        return bulk_generate(self.database, loaded, samples, settings, prefill=prefill, name=run)
+
+    def score_all(
+        self, completions: Chosen = None, *, progress: Callable[[BulkStep], object] | None = None, **options: Any
+    ) -> BulkReport:
+        """`score_each` to its end, as `generate_all`."""
+        return finish(self.score_each(completions, **options), progress)
+
+    def score_each(
+        self,
+        completions: Chosen = None,
+        *,
+        model: str | AnyModel | Sequence[str | AnyModel] | None = None,
+        facet: str | None = None,
+        top: int = ALTERNATIVES,
+    ) -> Bulk:
+        """Measure many completions under one or several models: those that a model has not measured whole."""
+        loaded = [self.model(each, facet=facet) for each in _several(model)]
+        return bulk_score(self.database, loaded, completions, top=top)
 
     # Judging.
 
