@@ -4,11 +4,11 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade() -> None:
     connection = op.get_bind()
-    for statement in Path(__file__).with_name(f"second.{connection.dialect.name}.sql").read_text("utf-8").split("\n--\n"):
+    for statement in Path(__file__).with_name(f"third.{connection.dialect.name}.sql").read_text("utf-8").split("\n--\n"):
         connection.exec_driver_sql(statement.replace("%", "%%") if connection.dialect.name == "postgresql" else statement)
