@@ -22,6 +22,7 @@ COMMANDS = {
     "samples": "Prompts of the workspace: add, list, show, edit, revise, tag, archive, hide, delete.",
     "completions": "Make completions and keep them: generate, write, edit, continue; list, show, label, tag, approve, archive.",
     "tokens": "Make a completion token by token: the model proposes, you pick.",
+    "beams": "Trees of what a model could say: grow, look, search, finish; show, replay, rerank; pin, keep, prune, save; open.",
     "score": "Measure completions under any model, and keep the measures.",
     "facets": "Purposes under which completions are judged: add, list, show, edit, delete, judgements, rank, next.",
     "rate": "Rate a completion from 0 to 10 under a facet.",
