@@ -263,9 +263,7 @@ class Growing(Reading):
         """The likeliest ones' bytes: the tree can then be read and saved without its model."""
         return {token_id: self.pieces[token_id] for token_id, _ in candidates[:SPELT]}
 
-    def _write(
-        self, name: str, ids: Mapping[Ids, int], new: Mapping[Ids, NewNode], looked: Mapping[Ids, Next]
-    ) -> dict[Ids, int]:
+    def _write(self, name: str, ids: Mapping[Ids, int], new: Mapping[Ids, NewNode], looked: Mapping[Ids, Next]) -> dict[Ids, int]:
         """Hang new nodes under those of `ids`, level by level, as one action. Returns the node of every path."""
         found = dict(ids)
         with self.database.action(name, f"{len(new)}"):
@@ -274,9 +272,7 @@ class Growing(Reading):
                 rows = []
                 for path in level:
                     after = looked.get(path)
-                    rows.append(
-                        (found[path[:-1]], [new[path] if after is None else _looked_at(new[path], after)])
-                    )
+                    rows.append((found[path[:-1]], [new[path] if after is None else _looked_at(new[path], after)]))
                 pieces = {path[-1]: self.pieces[path[-1]] for path in level}
                 for path in level:
                     pieces |= self._spelt(looked[path].candidates) if path in looked else {}
