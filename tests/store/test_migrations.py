@@ -102,6 +102,36 @@ def test_every_released_form_opens_with_all_that_was_in_it(old: Path, tmp_path: 
         assert all(rows == [] for rows in state(db).values())
 
 
+def test_the_first_forms_trees_keep_their_nodes_and_an_eos_that_was_spelt_writes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "old.ramify"
+    plain = sqlite3.connect(path)
+    plain.executescript(SCHEMAS[0].read_text("utf-8"))
+    plain.execute(
+        "INSERT INTO beam_trees (id, sample_id, prompt_id, model_id, title, prefill, created_at) "
+        "SELECT 1, 1, id, (SELECT id FROM models WHERE name = 'tiny'), '', x'', '2026-01-01T00:00:00Z' FROM prompts"
+    )
+    for row in ((1, None, -1, 0, 0), (2, 1, 1, 1, 0), (3, 2, 7, 2, 1)):
+        plain.execute(
+            "INSERT INTO beam_nodes (id, tree_id, parent_id, token_id, depth, ended, origin, created_at) "
+            "VALUES (?, 1, ?, ?, ?, ?, 'sampled', '2026-01-01T00:00:00Z')",
+            row,
+        )
+    plain.execute("INSERT INTO vocabulary SELECT id, 7, CAST('<eos>' AS BLOB) FROM models WHERE name = 'tiny'")
+    plain.commit()
+    plain.close()
+    with Database.open(path) as db:
+        assert [(n.token_id, n.ended, n.next_entropy) for n in db.beams.nodes(1)] == [
+            (-1, False, None),
+            (1, False, None),
+            (7, True, None),
+        ]
+        assert (db.beams.pieces(db.beams.get(1))[7], db.beams.pieces(db.beams.get(1))[1]) == (b"", b" a")
+        db.beams.set_candidates(2, [(7, -0.5)], entropy=0.25)
+        with db.reading() as connection:
+            seen = connection.exec_driver_sql("SELECT next_entropy FROM v_beam_nodes ORDER BY id").scalars().all()
+        assert (seen, db.problems()) == ([None, 0.25, None], [])
+
+
 def test_a_workspace_from_a_newer_version_is_refused_untouched(file: Path) -> None:
     with Database.open(file) as db:
         sample_with(db, "one")
@@ -113,24 +143,25 @@ def test_a_workspace_from_a_newer_version_is_refused_untouched(file: Path) -> No
     assert file.read_bytes() == before
 
 
-NEXT = """
+AFTER = f"{int(HEAD) + 1:04}"
+NEXT = f"""
 import os, signal
 from alembic import op
-revision, down_revision = "0003", "0002"
+revision, down_revision = "{AFTER}", "{HEAD}"
 
 def upgrade():
     op.execute("CREATE TABLE half (x INTEGER)")
     op.execute("UPDATE samples SET title = 'changed'")
-    {end}
+    {{end}}
 """
 
-MIGRATE = """
+MIGRATE = f"""
 import sys
 from pathlib import Path
 from ramify.store import database, migrations
-migrations.HEAD = database.HEAD = "0003"
+migrations.HEAD = database.HEAD = "{AFTER}"
 old = database.migrate
-database.migrate = lambda connection: old(connection, versions=Path(sys.argv[2]), head="0003")
+database.migrate = lambda connection: old(connection, versions=Path(sys.argv[2]), head="{AFTER}")
 database.Database.open(sys.argv[1]).close()
 """
 
@@ -138,7 +169,7 @@ database.Database.open(sys.argv[1]).close()
 def migrated(file: Path, folder: Path, end: str) -> "subprocess.CompletedProcess[str]":
     """The workspace opened by a Ramify that has one revision more."""
     folder.mkdir()
-    (folder / "second.py").write_text(NEXT.format(end=end))
+    (folder / "next.py").write_text(NEXT.format(end=end))
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run([sys.executable, "-c", MIGRATE, str(file), str(folder)], capture_output=True, text=True, env=env)
 
@@ -165,7 +196,7 @@ def test_a_migration_that_ends_changes_the_workspace_and_this_version_then_refus
     plain = sqlite3.connect(file)
     assert plain.execute("SELECT title FROM samples").fetchall() == [("changed",)]
     assert plain.execute("SELECT count(*) FROM half").fetchone() == (0,)
-    with pytest.raises(NewerWorkspaceError, match="0003"):
+    with pytest.raises(NewerWorkspaceError, match=AFTER):
         Database.open(file)
 
 

@@ -9,7 +9,7 @@ from ramify.errors import InputError, NotFoundError
 from ramify.store import tables
 from ramify.store.changes import Action, chunks
 from ramify.store.prompts import checked_text
-from ramify.store.records import TagRecord
+from ramify.store.records import CompletionRecord, SampleRecord, TagRecord, ids_of
 
 if TYPE_CHECKING:
     from ramify.store.database import Database
@@ -65,7 +65,13 @@ class Tags:
         with self.database.action("delete tag", name) as action:
             action.delete(tags, [self.get(name).id])
 
-    def put(self, names: Iterable[str], *, samples: Sequence[int] = (), completions: Sequence[int] = ()) -> None:
+    def put(
+        self,
+        names: Iterable[str],
+        *,
+        samples: Sequence[SampleRecord | int] = (),
+        completions: Sequence[CompletionRecord | int] = (),
+    ) -> None:
         """Put tags on; tags that do not exist are made. Raises InputError where a tag's scope forbids it."""
         wanted = list(dict.fromkeys(names))
         with self.database.action("put tags", ", ".join(wanted)) as action:
@@ -81,7 +87,13 @@ class Tags:
                     rows = [{f"{kind}_id": i, "tag_id": known[name].id} for i in dict.fromkeys(ids) if i not in has]
                     action.insert(link, rows)
 
-    def take(self, names: Iterable[str], *, samples: Sequence[int] = (), completions: Sequence[int] = ()) -> None:
+    def take(
+        self,
+        names: Iterable[str],
+        *,
+        samples: Sequence[SampleRecord | int] = (),
+        completions: Sequence[CompletionRecord | int] = (),
+    ) -> None:
         """Take tags off; what does not carry one stays as it is."""
         wanted = list(dict.fromkeys(names))
         with self.database.action("take tags", ", ".join(wanted)) as action:
@@ -104,5 +116,10 @@ class Tags:
         return found
 
 
-def _links(samples: Sequence[int], completions: Sequence[int]) -> tuple[tuple[str, Sequence[int], Table], ...]:
-    return (("sample", samples, tables.sample_tags), ("completion", completions, tables.completion_tags))
+def _links(
+    samples: Sequence[SampleRecord | int], completions: Sequence[CompletionRecord | int]
+) -> tuple[tuple[str, Sequence[int], Table], ...]:
+    return (
+        ("sample", ids_of(samples, SampleRecord), tables.sample_tags),
+        ("completion", ids_of(completions, CompletionRecord), tables.completion_tags),
+    )

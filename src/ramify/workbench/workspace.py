@@ -12,7 +12,7 @@ from ramify.models.base import TextCodec
 from ramify.models.registry import is_remote
 from ramify.models.remote import Remote, connect
 from ramify.store.database import Database
-from ramify.store.records import ActionRecord, CompletionRecord, LogprobsRecord, PreferenceRecord, SampleRecord
+from ramify.store.records import ActionRecord, CompletionRecord, FacetRecord, LogprobsRecord, PreferenceRecord, SampleRecord
 from ramify.workbench import editing, generation, scoring
 from ramify.workbench.asking import ALTERNATIVES, AnyModel
 from ramify.workbench.beam_tree import BeamTree
@@ -31,7 +31,7 @@ DEFAULT_MODEL = "tiny"
 class Workspace:
     """One workspace file, or a PostgreSQL by URL. Models are loaded once, when they are first needed.
 
-    samples, completions, logprobs, facets, judgements, tags, filters, search, beams and history are the store's own.
+    samples, completions, logprobs, facets, judgements, unanswered, tags, filters, search, beams and history are the store's own.
     """
 
     def __init__(self, database: Database) -> None:
@@ -41,6 +41,7 @@ class Workspace:
         self.logprobs = database.logprobs
         self.facets = database.facets
         self.judgements = database.judgements
+        self.unanswered = database.unanswered
         self.tags = database.tags
         self.filters = database.filters
         self.search = database.search
@@ -67,7 +68,7 @@ class Workspace:
 
     # Models.
 
-    def model(self, name: str | AnyModel | None = None, *, facet: str | None = None) -> AnyModel:
+    def model(self, name: str | AnyModel | None = None, *, facet: FacetRecord | str | None = None) -> AnyModel:
         """A model, loaded or connected to: by name, or the facet's target (its own, else its ancestors', else the workspace's,
         else tiny). `openai:NAME` and registered remotes are connected to; nothing is sent yet."""
         if isinstance(name, Model | Remote):
@@ -79,7 +80,7 @@ class Workspace:
             self._models[name] = connect(name) if is_remote(name) else load(name)
         return self._models[name]
 
-    def _local(self, name: str | AnyModel | None, facet: str | None, what: str) -> Model:
+    def _local(self, name: str | AnyModel | None, facet: FacetRecord | str | None, what: str) -> Model:
         found = self.model(name, facet=facet)
         if isinstance(found, Remote):
             raise UnsupportedError(
@@ -95,7 +96,7 @@ class Workspace:
         sample: SampleRecord | int,
         *,
         model: str | AnyModel | Sequence[str | AnyModel] | None = None,
-        facet: str | None = None,
+        facet: FacetRecord | str | None = None,
         config: GenerationConfig | None = None,
         prefill: str | None = None,
         n: int | None = None,
@@ -113,7 +114,7 @@ class Workspace:
         sample: SampleRecord | int,
         *,
         model: str | AnyModel | None = None,
-        facet: str | None = None,
+        facet: FacetRecord | str | None = None,
         config: GenerationConfig | None = None,
         prefill: str | None = None,
         **fields: Any,
@@ -153,7 +154,7 @@ class Workspace:
         sample: SampleRecord | int,
         *,
         model: str | Model | None = None,
-        facet: str | None = None,
+        facet: FacetRecord | str | None = None,
         prefill: str | None = None,
     ) -> TokenByToken:
         """A completion to pick token by token."""
@@ -164,15 +165,17 @@ class Workspace:
         sample: SampleRecord | int,
         *,
         model: str | Model | None = None,
-        facet: str | None = None,
+        facet: FacetRecord | str | None = None,
         prefill: str | None = None,
         title: str = "",
     ) -> BeamTree:
         """The sample's tree under a model: the one that was grown before, or a new one."""
         loaded = self._local(model, facet, "a beam tree")
-        return BeamTree.start(self.database, loaded, _id(sample), prefill=prefill, title=title)
+        return BeamTree.start(self.database, loaded, sample, prefill=prefill, title=title)
 
-    def blocks(self, sample: SampleRecord | int, *, model: str | Model | None = None, facet: str | None = None) -> Blocks:
+    def blocks(
+        self, sample: SampleRecord | int, *, model: str | Model | None = None, facet: FacetRecord | str | None = None
+    ) -> Blocks:
         """A completion to write paragraph by paragraph."""
         return Blocks(self.database, self._local(model, facet, "block by block"), self._sample(sample))
 
@@ -198,7 +201,7 @@ class Workspace:
         samples: Chosen = None,
         *,
         model: str | AnyModel | Sequence[str | AnyModel] | None = None,
-        facet: str | None = None,
+        facet: FacetRecord | str | None = None,
         config: GenerationConfig | None = None,
         prefill: str | None = None,
         n: int | None = None,
@@ -226,7 +229,7 @@ class Workspace:
         completions: Chosen = None,
         *,
         model: str | AnyModel | Sequence[str | AnyModel] | None = None,
-        facet: str | None = None,
+        facet: FacetRecord | str | None = None,
         top: int = ALTERNATIVES,
     ) -> Bulk:
         """Measure many completions under one or several models: those that a model has not measured whole."""
@@ -235,14 +238,40 @@ class Workspace:
 
     # Judging.
 
-    def rate(self, completion: CompletionRecord | int, facet: str, rating: int | None) -> None:
+    def rate(self, completion: CompletionRecord | int, facet: FacetRecord | str, rating: int | None) -> None:
         """0 to 10 under a facet; None takes it back."""
-        self.judgements.rate(_id(completion), facet, rating)
+        self.judgements.rate(completion, facet, rating)
 
     def prefer(
-        self, better: CompletionRecord | int, worse: CompletionRecord | int, facet: str, *, tie: bool = False
+        self, better: CompletionRecord | int, worse: CompletionRecord | int, facet: FacetRecord | str, *, tie: bool = False
     ) -> PreferenceRecord:
-        return self.judgements.prefer(_id(better), _id(worse), facet, tie=tie)
+        """One completion is better than another of the same sample under a facet; with `tie` neither is."""
+        return self.judgements.prefer(better, worse, facet, tie=tie)
+
+    def approve(self, completion: CompletionRecord | int, facet: FacetRecord | str) -> None:
+        """Make it the answer to its sample under a facet, in place of an earlier one."""
+        self.judgements.approve(completion, facet)
+
+    def label(self, *completions: CompletionRecord | int, **labels: str | None) -> int:
+        """Put style, length, reasoning, refusal or formatting labels on; None takes one off. Returns how many changed."""
+        return self.completions.label(completions, **labels)
+
+    def tag(self, *which: SampleRecord | CompletionRecord, add: Sequence[str] = (), remove: Sequence[str] = ()) -> None:
+        """Put tags on samples and completions and take others off, as one step of the history; new tags are made."""
+        samples = [each for each in which if isinstance(each, SampleRecord)]
+        completions = [each for each in which if not isinstance(each, SampleRecord)]
+        if any(not isinstance(each, CompletionRecord) for each in completions):
+            raise InputError("tag takes samples and completions, not ids, which do not say of what; `tags.put` takes ids")
+        with self.database.action("tag", ", ".join([*add, *(f"not {name}" for name in remove)])):
+            self.tags.take(remove, samples=samples, completions=completions)
+            self.tags.put(add, samples=samples, completions=completions)
+
+    def archive(self, *which: SampleRecord | CompletionRecord, archived: bool = True) -> int:
+        """Put samples and completions away, or back: kept, but out of lists, rankings and exports. Returns how many changed."""
+        samples = [each for each in which if isinstance(each, SampleRecord)]
+        completions = [each for each in which if not isinstance(each, SampleRecord)]
+        with self.database.action("archive" if archived else "unarchive", f"{len(which)}"):
+            return self.samples.archive(samples, archived) + self.completions.archive(completions, archived)
 
     def undo(self) -> ActionRecord | None:
         return self.history.undo()
@@ -253,10 +282,10 @@ class Workspace:
     # What was meant.
 
     def _sample(self, sample: SampleRecord | int) -> SampleRecord:
-        return self.samples.get(sample) if isinstance(sample, int) else sample
+        return sample if isinstance(sample, SampleRecord) else self.samples.get(sample)
 
     def _completion(self, completion: CompletionRecord | int) -> CompletionRecord:
-        return self.completions.get(completion) if isinstance(completion, int) else completion
+        return completion if isinstance(completion, CompletionRecord) else self.completions.get(completion)
 
     def _maker(self, completion: CompletionRecord) -> str | None:
         """The model that made it, where it is one that can be loaded; otherwise the workspace's."""
@@ -273,10 +302,6 @@ def _several(model: str | AnyModel | Sequence[str | AnyModel] | None) -> list[st
     if not model:
         raise InputError("model is an empty list; name at least one, or leave it out for the target model")
     return list(model)
-
-
-def _id(record: SampleRecord | CompletionRecord | int) -> int:
-    return record if isinstance(record, int) else record.id
 
 
 def _config(config: GenerationConfig | None, fields: dict[str, Any]) -> GenerationConfig:
