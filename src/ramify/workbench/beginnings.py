@@ -67,11 +67,15 @@ def inside(
     same = parent.token_ids is not None and ids == parent.token_ids
     at = len(ids) if position is None else position
     if not 0 <= at <= len(ids):
-        raise InputError(f"position is {at}; completion {parent.id} has {len(ids)} tokens under {model.info.name}, so 0 to {len(ids)}")
+        raise InputError(
+            f"position is {at}; completion {parent.id} has {len(ids)} tokens under {model.info.name}, so 0 to {len(ids)}"
+        )
     kept = ids[:at]
     new = model._checked_ids(picked, "the picked tokens") if picked else tuple(model.codec.encode(typed)) if typed else ()
     ends = model.info.eos_token_ids
-    if any(token_id in ends for token_id in (*kept, *new[:-1])) or (not new and position is None and parent.finish_reason == "eos"):
+    if any(token_id in ends for token_id in (*kept, *new[:-1])) or (
+        not new and position is None and parent.finish_reason == "eos"
+    ):
         raise InputError(
             f"completion {parent.id} was ended by EOS, so there is nothing to continue; branch from a token before it, or edit it"
         )

@@ -11,12 +11,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from ramify.decoding.config import GenerationConfig
 from ramify.engine.model import Model
-from ramify.engine.requests import CompletionResult, TokenEvent, TokenLogprob
+from ramify.engine.requests import CompletionResult, GenerationRequest, TokenEvent, TokenLogprob
 from ramify.engine.tasks import Handle
 from ramify.errors import CancelledError, EngineError, InputError, NotFoundError, RamifyError
 from ramify.store.database import Database
@@ -46,6 +47,8 @@ class DraftEvent:
     draft: int
     sample: int
     kind: Literal["tokens", "end", "error", "gone"]
+    model: Model | None = None
+    """Of tokens, the one that makes them."""
     start: int = 0
     """The place of the first of `ids` in the completion."""
     text: str = ""
@@ -98,6 +101,15 @@ class _Run:
         self.error: RamifyError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Drafts that are in the workspace and have not begun: a request and its drafts for each run."""
+
+    model: Model
+    requests: list[GenerationRequest]
+    drafts: list[list[Growing]]
+
+
 class Drafting:
     """The drafts of one workspace that this process is making. Safe to use from any thread. `close` cancels what runs."""
 
@@ -119,38 +131,40 @@ class Drafting:
     # ------------------------------------------------------------ making
 
     def start(
-        self,
-        model: Model,
-        beginning: Beginning,
-        config: GenerationConfig,
-        *,
-        n: int = 1,
-        alternatives: int | None = ALTERNATIVES,
+        self, model: Model, beginning: Beginning, config: GenerationConfig, *, n: int = 1, alternatives: int | None = ALTERNATIVES
     ) -> list[CompletionRecord]:
-        """Begin `n` drafts and return them as they are now: without a finish_reason. Draft i draws from the seed + i.
+        """Begin `n` drafts and return them as they are now: without a finish_reason. Draft i draws from the seed + i."""
+        ids = self.begin(self.prepare(model, beginning, config, n=n, alternatives=alternatives))
+        return self._database.completions.get_many(ids)
 
-        Everything that can be refused is refused here, before anything is kept.
+    def prepare(
+        self, model: Model, beginning: Beginning, config: GenerationConfig, *, n: int = 1, alternatives: int | None = ALTERNATIVES
+    ) -> "Prepared":
+        """Check everything that can be refused, and put the empty drafts into the workspace. `begin` starts them.
+
+        Inside an action of the caller's, drafts of several models are one step of the history, or none of them exists.
         """
+        if self._closed:
+            raise EngineError("the workspace is being closed; nothing new begins")
+        n = max(n, config.num_return_sequences)
         if not 1 <= n <= MOST:
             raise InputError(f"n is {n}; it must be from 1 to {MOST}")
-        settings = config.replace(num_return_sequences=n) if n > 1 else config
-        if n == 1 and config.num_return_sequences > 1:
-            n = config.num_return_sequences
+        settings = config.replace(num_return_sequences=n)
         seed = secrets.randbits(31) if settings.seed is None else settings.seed
         together = settings.strategy in SEARCHES
         each = [settings] if together else [settings.replace(num_return_sequences=1, seed=seed + i) for i in range(n)]
         whole = (*beginning.prompt_ids, *beginning.ids)
-        requests = [
-            model.request_of_ids(whole, beginning.ids, one, logprobs=alternatives, stream=True) for one in each
-        ]
-        if self._closed:
-            raise EngineError("the workspace is being closed; nothing new begins")
+        requests = [model.request_of_ids(whole, beginning.ids, one, logprobs=alternatives, stream=True) for one in each]
         with self._database.action("draft", model.info.name):
             drafts = [
-                Growing.begun(self._database, model, beginning, each[0 if together else i], requests[0 if together else i].seed)
-                for i in range(n)
+                Growing.begun(self._database, model, beginning, one, request.seed)
+                for one, request in (zip(each, requests, strict=True) if not together else [(each[0], requests[0])] * n)
             ]
-        runs = [_Run(model, drafts)] if together else [_Run(model, [draft]) for draft in drafts]
+        return Prepared(model, requests, [drafts] if together else [[draft] for draft in drafts])
+
+    def begin(self, prepared: "Prepared") -> list[int]:
+        """Start what was prepared; returns the drafts' ids."""
+        runs = [_Run(prepared.model, drafts) for drafts in prepared.drafts]
         with self._lock:
             for run in runs:
                 for draft in run.drafts:
@@ -159,15 +173,18 @@ class Drafting:
                 self._writer = threading.Thread(target=self._write, name="ramify-drafts", daemon=True)
                 self._writer.start()
         self._work.put("look")
-        for run, request in zip(runs, requests, strict=True):
-            run.handle = Handle(lambda event, run=run: self._grown(run, event))  # type: ignore[misc]
+        for run, request in zip(runs, prepared.requests, strict=True):
+            run.handle.sink = partial(self._grown, run)
             try:
-                model.submit(request, run.handle)
+                prepared.model.submit(request, run.handle)
             except RamifyError as error:
                 run.error = error
                 run.handle.future.set_result([])
-            run.handle.future.add_done_callback(lambda _, run=run: self._work.put(run))  # type: ignore[misc]
-        return self._database.completions.get_many([draft.id for draft in drafts])
+            run.handle.future.add_done_callback(partial(self._over, run))
+        return [draft.id for run in runs for draft in run.drafts]
+
+    def _over(self, run: _Run, _: object) -> None:
+        self._work.put(run)
 
     def cancel(self, draft_id: int) -> CompletionRecord:
         """Stop it and keep its text; what a search fills together stops together. One that stopped already stays as it is.
@@ -191,7 +208,8 @@ class Drafting:
         """Stop it and delete it; an undo brings it back. Raises InputError for a completion that is saved."""
         record = self.cancel(draft_id)
         self._database.completions.delete([draft_id])
-        self._publish(DraftEvent(number=0, draft=draft_id, sample=record.sample_id, kind="gone"))
+        with self._lock:
+            self._publish(DraftEvent(number=0, draft=draft_id, sample=record.sample_id, kind="gone"))
 
     def running(self, sample_id: int | None = None) -> list[int]:
         """The drafts that grow now."""
@@ -255,13 +273,9 @@ class Drafting:
         )
 
     def _publish(self, event: DraftEvent) -> None:
-        with self._lock:
-            self._publish_locked(event)
-
-    def _publish_locked(self, event: DraftEvent) -> None:
+        """The next event. The lock is held."""
         self._number += 1
-        object.__setattr__(event, "number", self._number)
-        self._events.append(event)
+        self._events.append(event := replace(event, number=self._number))
         for listener in list(self._listeners.values()):
             listener(event)
 
@@ -273,12 +287,13 @@ class Drafting:
             start = len(draft.ids)
             pieces = draft.feed(event)
             if event.text or event.token_ids:
-                self._publish_locked(
+                self._publish(
                     DraftEvent(
                         number=0,
                         draft=draft.id,
                         sample=draft.sample_id,
                         kind="tokens",
+                        model=run.model,
                         start=start,
                         text=event.text,
                         ids=event.token_ids,
@@ -300,7 +315,7 @@ class Drafting:
                     self._dirty.clear()
                     began = time.monotonic()
                     self._keep_growing()
-                    pause = max(self._every_s, 10 * (time.monotonic() - began))
+                    pause = min(5.0, max(self._every_s, 10 * (time.monotonic() - began)))
                 continue
             if job == "stop":
                 return
@@ -346,7 +361,5 @@ class Drafting:
                 self._growing.pop(draft.id, None)
                 self._runs.pop(draft.id, None)
                 kind: Literal["gone", "error", "end"] = "gone" if gone else "error" if failure is not None else "end"
-                self._publish_locked(
-                    DraftEvent(number=0, draft=draft.id, sample=draft.sample_id, kind=kind, error=failure)
-                )
+                self._publish(DraftEvent(number=0, draft=draft.id, sample=draft.sample_id, kind=kind, error=failure))
         run.over.set()

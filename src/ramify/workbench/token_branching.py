@@ -1,5 +1,7 @@
 """Token by token from the middle of a completion: its first tokens stay as they are, a person picks the rest."""
 
+from dataclasses import replace
+
 from ramify.decoding.config import GenerationConfig
 from ramify.engine.branch import Branch
 from ramify.engine.model import Model
@@ -69,6 +71,11 @@ class Picking:
         if len(self.token_ids) > at:
             spans.append(SpanRecord(at, len(self.token_ids), "sampled"))
         return spans
+
+    def so_far(self) -> Beginning:
+        """Everything up to here as the beginning of another completion. Raises InputError after the end."""
+        self._check_open()
+        return replace(self.beginning, ids=self.token_ids, spans=tuple(self.spans), logprobs=self.measured)
 
     def candidates(self, k: int = 20, *, search: str | None = None, config: GenerationConfig | None = None) -> Next:
         """The k likeliest next tokens and every EOS, before and after the config's processors. Raises InputError after the end."""
