@@ -14,7 +14,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from ramify import __version__
-from ramify.api import errors, health
+from ramify.api import errors, health, openai, tokens
 from ramify.api.auth import LOOPBACK_HOSTS, Doorkeeper
 from ramify.api.bodies import BodyLimits
 from ramify.api.model_pool import Load, ModelPool
@@ -25,7 +25,7 @@ from ramify.workbench.workspace import Workspace
 
 __all__ = ["ROUTERS", "create_app"]
 
-ROUTERS = (health.router,)
+ROUTERS = (health.router, openai.router, tokens.router)
 
 
 def create_app(
@@ -47,7 +47,7 @@ def create_app(
     those of `registry`. hosts: names in the Host header; with any_address every IP address too.
     """
     limits = limits or Limits()
-    pool = ModelPool(load, default=model, names=models, registry=registry)
+    pool = ModelPool(load, default=model, names=models, registry=registry, max_queue=limits.max_queue)
     if workspace is not None:
         workspace.load = pool.get
     server = Server(models=pool, workspace=workspace, limits=limits)
