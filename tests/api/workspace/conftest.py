@@ -1,0 +1,48 @@
+"""A server with a workspace on a real socket. Every test has a workspace of its own; the model is one for all."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.api.listening import TOKEN, Live, listening
+from tests.api.workspace.speaking import Speaker
+
+from ramify.api.app import create_app
+from ramify.workbench.workspace import Workspace
+
+
+class Unclosed:
+    """A model that many servers share: none of them closes it."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def close(self) -> None:
+        """The next test needs it."""
+
+
+@pytest.fixture(scope="session")
+def tiny(load: Callable[[str], Any]) -> Any:
+    return load("tiny")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    with Workspace.open(tmp_path / "stories.ramify", author="Ada") as opened:
+        yield opened
+
+
+@pytest.fixture
+def served(workspace: Workspace, tiny: Any) -> Iterator[Live]:
+    with listening(create_app(token=TOKEN, workspace=workspace, load=lambda _: Unclosed(tiny))) as live:
+        yield live
+
+
+@pytest.fixture
+def api(served: Live) -> Iterator[Speaker]:
+    with served.client() as client:
+        yield Speaker(client)
