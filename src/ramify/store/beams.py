@@ -243,6 +243,13 @@ class Beams:
             query = select(nodes).where(nodes.c.tree_id == id_of(tree, BeamTreeRecord)).order_by(nodes.c.depth, nodes.c.id)
             return [_record(row) for row in connection.execute(query)]
 
+    def size(self, tree: BeamTreeRecord | int) -> int:
+        """How many nodes a tree has, the root and what is pruned among them."""
+        with self.database.reading() as connection:
+            query = select(func.count()).select_from(nodes).where(nodes.c.tree_id == id_of(tree, BeamTreeRecord))
+            found: int = connection.execute(query).scalar_one()
+            return found
+
     def nodes_by_id(self, ids: Sequence[int]) -> Sequence[BeamNodeRecord]:
         """Those that exist, in the order given."""
         found = {}

@@ -69,6 +69,11 @@ class Reading:
         """The text from the root to a node, without the prefill."""
         return self._text(self.path(at))[1]
 
+    @property
+    def prefill_text(self) -> str:
+        """What stands between the prompt and the root."""
+        return self._text(())[0]
+
     def find(self, token_ids: Sequence[int]) -> BeamNodeRecord | None:
         return self.database.beams.find(self.id, token_ids)
 

@@ -56,6 +56,8 @@ def test_every_response_has_a_type(openapi: Any) -> None:
 def test_every_field_of_every_shape_has_a_type(openapi: Any) -> None:
     """JSON of a record's own making (a config, details, a filter) is the one thing that may be anything."""
     for name, schema in openapi["components"]["schemas"].items():
+        if name in ("ValidationError", "HTTPValidationError"):  # FastAPI's own, of other rooms' routes
+            continue
         for field, kind in schema.get("properties", {}).items():
             known = {"$ref", "type", "anyOf", "oneOf", "allOf", "const", "enum"} & kind.keys()
             assert known, (name, field)

@@ -34,9 +34,9 @@ def test_a_whole_authors_story(api: Speaker) -> None:
     taken = next(i for i in could["ids"] if i != tokens["ids"][5])
 
     # Take another token there and go on; the old one stays.
-    (branch,) = api.post(
-        f"/completions/{first['id']}/branch", position=5, token_ids=[taken], config={"max_new_tokens": 4}
-    )["items"]
+    (branch,) = api.post(f"/completions/{first['id']}/branch", position=5, token_ids=[taken], config={"max_new_tokens": 4})[
+        "items"
+    ]
     branched = api.post(f"/drafts/{api.ended(branch['id'])['id']}/save")
     assert (branched["parent_id"], branched["branch_position"]) == (first["id"], 5)
     assert branched["spans"] == [[0, 2, "prefill"], [2, 5, "sampled"], [5, 6, "picked"], [6, 10, "sampled"]]
