@@ -109,6 +109,11 @@ class Beams:
         with self.database.reading() as connection:
             return {row[0]: bytes(row[1]) for row in connection.execute(query)}
 
+    def learn(self, tree: BeamTreeRecord, pieces: Mapping[int, bytes]) -> None:
+        """Keep the bytes of tokens of the tree's model. No step of the history."""
+        with self.database.writing() as connection:
+            _learn(connection, tree.id, pieces)
+
     def _trees(self, condition: Any) -> Sequence[BeamTreeRecord]:
         models, root = tables.models, nodes.alias("r")
         query = (

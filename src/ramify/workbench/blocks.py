@@ -66,7 +66,7 @@ class Blocks:
     def accepted(self) -> list[tuple[str, tuple[str, ...]]]:
         """Each block so far and where its tokens came from; the joined texts are `text`."""
         starts = [(ids, spans) for ids, spans, _, _ in self._history]
-        ends = [*starts[1:], (len(self._ids), len(self._spans))]
+        ends = [*starts[1:], (len(self._ids), len(self._spans))] if starts else []
         decoder = StreamDecoder(self._model.codec.token_bytes)
         found = []
         for (ids, spans), (ids_end, spans_end) in zip(starts, ends, strict=True):

@@ -36,10 +36,23 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
         yield opened
 
 
-@pytest.fixture
-def served(workspace: Workspace, tiny: Any) -> Iterator[Live]:
-    with listening(create_app(token=TOKEN, workspace=workspace, load=lambda _: Unclosed(tiny))) as live:
+@pytest.fixture(scope="session")
+def shared(tiny: Any) -> Iterator[Live]:
+    """One server for the session; each test gives it a workspace of its own."""
+    with listening(create_app(token=TOKEN, load=lambda _: Unclosed(tiny))) as live:
         yield live
+
+
+@pytest.fixture
+def served(shared: Live, workspace: Workspace) -> Iterator[Live]:
+    shared.server.workspace = workspace
+    yield shared
+    desk = getattr(shared.app.state, "desk", None)
+    if desk is not None:
+        desk.close()
+        del shared.app.state.desk
+        shared.server.on_stop.clear()
+    shared.server.workspace = None
 
 
 @pytest.fixture

@@ -246,6 +246,7 @@ def mark(desk: DeskState, tree_id: Id, body: Mark) -> NodesShape:
 @router.post("/trees/{tree_id}/keep")
 def keep(desk: DeskState, tree_id: Id, body: Decide) -> DecidedShape:
     """Decide for branches at their forks; with a facet, each is better than its siblings that are not kept."""
+    _check_facet(desk, body.facet)
     with Deciding(desk.database, tree_id) as tree, desk.database.action("keep beams", f"{len(body.nodes)}"):
         for at in body.nodes:  # all of them first: those that are kept together are not compared
             tree.keep(at)
@@ -256,8 +257,14 @@ def keep(desk: DeskState, tree_id: Id, body: Decide) -> DecidedShape:
 @router.post("/trees/{tree_id}/prune")
 def prune(desk: DeskState, tree_id: Id, body: Decide) -> DecidedShape:
     """Take branches, with all below them, out of view; with a facet, kept and pinned siblings are better than they are."""
+    _check_facet(desk, body.facet)
     with Deciding(desk.database, tree_id) as tree, desk.database.action("prune beams", f"{len(body.nodes)}"):
         return _decided(desk, tree, body, tree.prune(*body.nodes, prefer=body.facet is not None))
+
+
+def _check_facet(desk: Desk, name: str | None) -> None:
+    if name is not None:
+        desk.database.facets.get(name)
 
 
 @router.post("/trees/{tree_id}/resume")
