@@ -142,9 +142,7 @@ def test_one_stream_carries_all_drafts_of_a_sample_and_each_is_whole(api: Speake
         assert _text([e for e in heard if e.data["draft"] == draft]) == api.get(f"/completions/{draft}")["text"]
     # Drafts made together read as each would alone.
     for at, draft in enumerate(drafts):
-        (alone,) = _start(
-            api, sample, config={"max_new_tokens": 10, "temperature": 1.0, "seed": 11 + at, "ignore_eos": True}
-        )
+        (alone,) = _start(api, sample, config={"max_new_tokens": 10, "temperature": 1.0, "seed": 11 + at, "ignore_eos": True})
         assert api.ended(alone)["text"] == api.get(f"/completions/{draft}")["text"]
 
 

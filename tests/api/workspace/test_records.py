@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 from tests.api.workspace.speaking import Speaker
 
-ODD = ["<script>alert(1)</script>", "a\u202eb\u200b\u2028\u2029c", "nul \x00 inside", "x" * 20_000, "é\n\t\r\n ", "🦔" * 50, "'; --"]
+ODD = [
+    "<script>alert(1)</script>",
+    "a\u202eb\u200b\u2028\u2029c",
+    "nul \x00 inside",
+    "x" * 20_000,
+    "é\n\t\r\n ",
+    "🦔" * 50,
+    "'; --",
+]
 
 
 @pytest.fixture

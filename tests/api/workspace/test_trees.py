@@ -60,7 +60,9 @@ def test_pages_of_nodes_joined_are_the_whole(api: Speaker, tree: Any) -> None:
 def test_a_search_is_the_engines_and_ranks_again_without_the_model(api: Speaker, tree: Any) -> None:
     config = {"num_beams": 3, "num_return_sequences": 3, "max_new_tokens": 4}
     outcome = api.post(f"/trees/{tree['id']}/search", node=tree["root"], config=config)
-    drafts = api.post(f"/samples/{tree['sample_id']}/drafts", prefill=", there", n=3, config={**config, "num_return_sequences": 3})
+    drafts = api.post(
+        f"/samples/{tree['sample_id']}/drafts", prefill=", there", n=3, config={**config, "num_return_sequences": 3}
+    )
     texts = [api.ended(draft["id"])["text"] for draft in drafts["items"]]
     assert [", there" + result["text"] for result in outcome["results"]] == texts
     again = api.post(f"/trees/{tree['id']}/rerank", node=tree["root"], config=config)
@@ -71,9 +73,7 @@ def test_a_search_is_the_engines_and_ranks_again_without_the_model(api: Speaker,
     assert [state[result["node"]] for result in again["results"]] == ["best"] * 3
     # Under a ban of the best one's first token it dies, and the processor is named.
     first = again["results"][0]["token_ids"][0]
-    banned = api.post(
-        f"/trees/{tree['id']}/rerank", node=tree["root"], config={**config, "suppress_tokens": [first]}, cover=True
-    )
+    banned = api.post(f"/trees/{tree['id']}/rerank", node=tree["root"], config={**config, "suppress_tokens": [first]}, cover=True)
     assert banned["decided"]
     verdicts = {
         node: (state, processor)
