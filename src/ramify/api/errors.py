@@ -40,12 +40,16 @@ STATUSES: tuple[tuple[type[errors.RamifyError], int, str | None], ...] = (
     (errors.UnsafeModelError, 403, "unsafe_model"),
     (errors.ConstraintError, 400, "invalid_constraint"),
     (errors.ConfigError, 400, "invalid_value"),
+    (errors.BadRequestError, 400, "invalid_value"),
     (errors.InputError, 400, None),
     (errors.WorkspaceError, 503, "workspace_unavailable"),
     (errors.RemoteError, 502, "upstream_error"),
     (errors.EngineError, 500, "engine_failed"),
 )
 """The first kind that fits decides."""
+
+UNPARSED = "There was an error parsing the body"
+"""FastAPI's words for a body that is no text."""
 
 SECRETIVE = "the server failed; its log says why"
 """All that a client learns of a defect."""
@@ -82,12 +86,18 @@ def error_of(error: BaseException) -> ApiError:
         return error
     for kind, status, code in STATUSES:
         if isinstance(error, kind):
-            fields = error.fields if isinstance(error, errors.ConfigError) else ()
-            if isinstance(error, errors.ModelNotFoundError):
-                fields = ("model",)
-            return ApiError(status, str(error), param=fields[0] if fields else None, code=code)
+            return ApiError(status, str(error), param=_param(error), code=code)
     log.error("a request failed", exc_info=error)
     return ApiError(500, SECRETIVE, code="internal_error")
+
+
+def _param(error: BaseException) -> str | None:
+    """The field that is to blame."""
+    if isinstance(error, errors.ConfigError):
+        return error.fields[0] if error.fields else None
+    if isinstance(error, errors.BadRequestError):
+        return error.param
+    return "model" if isinstance(error, errors.ModelNotFoundError) else None
 
 
 def error_response(error: ApiError, path: str = "") -> Response:
@@ -107,6 +117,8 @@ def install(app: FastAPI) -> None:
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if error.status_code == 400 and error.detail == UNPARSED:
+            return error_response(ApiError(400, "the body is not JSON in UTF-8", code="invalid_json"), request.url.path)
         message = f"{request.method} {request.url.path}: {error.detail}" if error.status_code in (404, 405) else str(error.detail)
         found = ApiError(error.status_code, message, headers=error.headers)
         return error_response(found, request.url.path)
@@ -143,7 +155,8 @@ def _unfit(error: RequestValidationError, content_type: str) -> ApiError:
     if kind == "missing":
         return ApiError(400, f"{param or 'the body'} is missing", param=param or None, code="missing")
     given = _shown(first.get("input"))
-    message = f"{param or 'the body'} is {given}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    why = str(first["msg"]).removeprefix("Value error, ")
+    message = f"{param or 'the body'} is {given}: {why[:1].lower()}{why[1:]}"
     return ApiError(400, message, param=param or None, code="invalid_value")
 
 

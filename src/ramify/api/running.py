@@ -203,6 +203,7 @@ class Run:
         if request is not None and request.config.constrained:
             loop = asyncio.get_running_loop()
             self._constraint = await loop.run_in_executor(_GRAMMARS, model.engine.constraint, request)
+        self._turn.ready()
         return model
 
     def _checked(self, model: Model) -> list[tuple[Answer, GenerationRequest | None]]:
