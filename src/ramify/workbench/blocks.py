@@ -68,7 +68,7 @@ class Blocks:
         starts = [(ids, spans) for ids, spans, _, _ in self._history]
         ends = [*starts[1:], (len(self._ids), len(self._spans))] if starts else []
         decoder = StreamDecoder(self._model.codec.token_bytes)
-        found = []
+        found: list[tuple[str, tuple[str, ...]]] = []
         for (ids, spans), (ids_end, spans_end) in zip(starts, ends, strict=True):
             text = "".join(map(decoder.feed, self._ids[ids:ids_end])) + (decoder.flush() if ids_end == len(self._ids) else "")
             found.append((text, tuple(dict.fromkeys(s.origin for s in self._spans[spans:spans_end] if s.end > s.start))))

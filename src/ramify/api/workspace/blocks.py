@@ -28,7 +28,7 @@ Index = Annotated[int, Field(ge=0, le=63)]
 class NewBlocks(Body):
     model: str | None = None
     facet: str | None = None
-    border: str = Field(BORDER, min_length=1, max_length=100, description="What stands between two blocks.")
+    border: str = Field(default=BORDER, min_length=1, max_length=100, description="What stands between two blocks.")
 
 
 class Like(Body):
@@ -39,8 +39,8 @@ class Like(Body):
 class Propose(Body):
     n: Annotated[int, Field(ge=1, le=64)] = 3
     config: Config = Field(default_factory=dict, description="Sampling, where it says nothing and n is above 1.")
-    instruction: str = Field("", description="Goes to the model with the last user message, and is not kept in it.")
-    like: Like | None = Field(None, description="Shorter or longer than a proposed one.")
+    instruction: str = Field(default="", description="Goes to the model with the last user message, and is not kept in it.")
+    like: Like | None = Field(default=None, description="Shorter or longer than a proposed one.")
     version: Version = None
 
 

@@ -97,13 +97,13 @@ class CompletionShape(Shape):
 
 class NewText(Body):
     text: str
-    model: str = Field("manual", description='"manual", or the name of what wrote it.')
+    model: str = Field(default="manual", description='"manual", or the name of what wrote it.')
     truncated: bool = False
 
 
 class NewEdit(Body):
     text: str
-    model: str | None = Field(None, description="Who wrote it; null keeps the model's name.")
+    model: str | None = Field(default=None, description="Who wrote it; null keeps the model's name.")
 
 
 class CompletionChange(Body):

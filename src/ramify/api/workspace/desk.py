@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Generic, ParamSpec, Protocol, TypeVar
@@ -91,9 +91,9 @@ class Shelf(Generic[C]):
             held.used_at = time.monotonic()
             yield held
 
-    def list(self) -> list[Held[C]]:
+    def all(self) -> Sequence[Held[C]]:
         with self._lock:
-            return list(self._held.values())
+            return tuple(self._held.values())
 
     def drop(self, key: str) -> None:
         """Raises NotFoundError."""
@@ -108,7 +108,7 @@ class Shelf(Generic[C]):
         self._close(gone)
 
     @staticmethod
-    def _close(gone: "list[Held[C]]") -> None:
+    def _close(gone: Sequence[Held[C]]) -> None:
         for held in gone:
             with held.lock:
                 held.thing.close()
@@ -173,7 +173,7 @@ class Desk:
         key = str(tree_id)
         record = self.database.beams.get(tree_id)
         with self._opening:
-            if all(held.key != key for held in self.trees.list()):
+            if all(held.key != key for held in self.trees.all()):
                 self.trees.put(BeamTree(self.database, self.models.get(record.model), tree_id), record.sample_id, key)
         with self.trees.using(key) as held:
             yield held.thing
@@ -188,7 +188,7 @@ class Desk:
         """Cancel what is being made, keep its text, and give the memory back."""
         self.drafting.close()
         for shelf in (self.sessions, self.blocks, self.trees):
-            shelf.clear()  # type: ignore[attr-defined]
+            shelf.clear()
 
 
 _making = threading.Lock()

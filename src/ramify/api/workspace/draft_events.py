@@ -34,11 +34,11 @@ class DraftNews(Shape):
     """The data of an event. Which fields there are depends on the event's name."""
 
     draft: int
-    completion: CompletionShape | None = Field(None, description="snapshot, end, error.")
-    start: int | None = Field(None, description="tokens: the place of the first one.")
-    text: str | None = Field(None, description="tokens: what is added to the text. snapshot: the whole text so far.")
-    tokens: TokensShape | None = Field(None, description="snapshot, tokens.")
-    error: ErrorText | None = Field(None, description="error.")
+    completion: CompletionShape | None = Field(default=None, description="snapshot, end, error.")
+    start: int | None = Field(default=None, description="tokens: the place of the first one.")
+    text: str | None = Field(default=None, description="tokens: what is added to the text. snapshot: the whole text so far.")
+    tokens: TokensShape | None = Field(default=None, description="snapshot, tokens.")
+    error: ErrorText | None = Field(default=None, description="error.")
 
 
 @router.get(

@@ -22,7 +22,7 @@ Count = Annotated[int, Field(ge=1, le=64, description="So many of each model.")]
 
 
 class NewDrafts(Body):
-    models: Annotated[list[str], Field(max_length=16)] | None = Field(None, description="null: the facet's target model.")
+    models: Annotated[list[str], Field(max_length=16)] | None = Field(default=None, description="null: the facet's target model.")
     facet: str | None = None
     prefill: str | None = None
     n: Count = 1
@@ -30,7 +30,7 @@ class NewDrafts(Body):
 
 
 class Continue(Body):
-    model: str | None = Field(None, description="null: the one that made it.")
+    model: str | None = Field(default=None, description="null: the one that made it.")
     n: Count = 1
     config: Config = Field(default_factory=dict)
 

@@ -40,7 +40,7 @@ class TrailEntry(Shape):
 
 
 class Step(Body):
-    action: RowId | None = Field(None, description="The step that is expected; another is refused with 409.")
+    action: RowId | None = Field(default=None, description="The step that is expected; another is refused with 409.")
 
 
 class Stepped(Shape):

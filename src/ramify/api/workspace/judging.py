@@ -97,7 +97,7 @@ class UnansweredShape(Shape):
 
 
 class Answer(Body):
-    sample_id: RowId | None = Field(None, description="null: the sample that has this prompt, or a new one.")
+    sample_id: RowId | None = Field(default=None, description="null: the sample that has this prompt, or a new one.")
 
 
 # ------------------------------------------------------------ judgements

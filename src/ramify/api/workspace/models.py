@@ -89,7 +89,7 @@ class CheckConfig(Body):
     config: Config
     model: str | None = None
     facet: str | None = None
-    sample: RowId | None = Field(None, description="Whose prompt is counted; then the model is loaded.")
+    sample: RowId | None = Field(default=None, description="Whose prompt is counted; then the model is loaded.")
     prefill: str | None = None
 
 

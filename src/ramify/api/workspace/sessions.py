@@ -116,7 +116,7 @@ async def list_sessions(desk: DeskState, k: K = 20) -> Items[SessionShape]:
 
     def found() -> Items[SessionShape]:
         items = []
-        for held in desk.sessions.list():
+        for held in desk.sessions.all():
             with held.lock:
                 items.append(_shape(held, k))
         return Items(items=items)

@@ -151,23 +151,8 @@ def kept_shape(
     for token in measured:
         flat += [(i, value) for i, _, value in token.alternatives]
         offsets.append(len(flat))
-    after = None
-    if processed and all(token.processed is not None for token in processed):
-        ends, others = [0], list[tuple[int, float]]()
-        for token in processed:
-            assert token.processed is not None
-            others += [(a.token_id, a.logprob) for a in token.processed.alternatives]
-            ends.append(len(others))
-        after = Processed(
-            logprob=finite(token.processed.logprob for token in processed if token.processed is not None),
-            alternative_offsets=ends,
-            alternative_ids=[i for i, _ in others],
-            alternative_logprobs=finite(value for _, value in others),
-        )
-        flat_ids = {i for i, _ in others}
-    else:
-        flat_ids = set()
-    known = {*ids, *(i for i, _ in flat), *flat_ids}
+    after, after_ids = _after(processed)
+    known = {*ids, *(i for i, _ in flat), *after_ids}
     nothing: list[None] = [None] * missing
     return TokensShape(
         completion_id=completion_id,
@@ -188,6 +173,24 @@ def kept_shape(
         special=sorted(i for i in known if i in codec.special_ids),
         eos=list(codec.eos_token_ids),
     )
+
+
+def _after(tokens: Sequence[TokenLogprob]) -> tuple[Processed | None, set[int]]:
+    """The processed measures, where every token has them, and the ids in them."""
+    measures = [token.processed for token in tokens if token.processed is not None]
+    if not tokens or len(measures) < len(tokens):
+        return None, set()
+    offsets, flat = [0], list[tuple[int, float]]()
+    for measure in measures:
+        flat += [(each.token_id, each.logprob) for each in measure.alternatives]
+        offsets.append(len(flat))
+    shape = Processed(
+        logprob=finite(measure.logprob for measure in measures),
+        alternative_offsets=offsets,
+        alternative_ids=[i for i, _ in flat],
+        alternative_logprobs=finite(value for _, value in flat),
+    )
+    return shape, {i for i, _ in flat}
 
 
 def candidates_shape(position: int, found: Next) -> CandidatesShape:

@@ -26,10 +26,12 @@ Count = Annotated[int, Field(ge=1, le=4096)]
 
 class BeamOut(Body):
     node: RowId
-    width: Count | None = Field(None, description="So many of the likeliest next tokens.")
-    token_ids: Annotated[list[RowId], Field(min_length=1, max_length=4096)] | None = Field(None, description="These very ones.")
-    depth: Count = Field(1, description="Tokens of each branch.")
-    spread: Count = Field(1, description="Continuations of each token after the first.")
+    width: Count | None = Field(default=None, description="So many of the likeliest next tokens.")
+    token_ids: Annotated[list[RowId], Field(min_length=1, max_length=4096)] | None = Field(
+        default=None, description="These very ones."
+    )
+    depth: Count = Field(default=1, description="Tokens of each branch.")
+    spread: Count = Field(default=1, description="Continuations of each token after the first.")
 
 
 class Grow(Body):
@@ -40,7 +42,9 @@ class Grow(Body):
 class Rerank(Body):
     node: RowId
     config: Config
-    cover: bool = Field(False, description="Ask the model about what leaves the search undecided; else it is never asked.")
+    cover: bool = Field(
+        default=False, description="Ask the model about what leaves the search undecided; else it is never asked."
+    )
 
 
 class Under(Body):

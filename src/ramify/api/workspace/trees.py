@@ -35,7 +35,7 @@ class NewTree(Body):
 
 
 class Plant(Body):
-    position: RowId | None = Field(None, description="The first token that is left out; null: none.")
+    position: RowId | None = Field(default=None, description="The first token that is left out; null: none.")
     model: str | None = None
     title: str = ""
 
