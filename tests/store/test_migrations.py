@@ -12,6 +12,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, inspect
 
 from ramify.errors import NewerWorkspaceError, WorkspaceError
 from ramify.store import Database, schema, tables
@@ -27,45 +28,42 @@ def test_head_is_the_last_revision_and_each_has_its_schema_kept() -> None:
     assert [file.stem for file in SCHEMAS] == sorted(revision.revision for revision in script.walk_revisions())
 
 
-def test_a_migrated_workspace_is_what_the_tables_and_views_say_now(file: Path, tmp_path: Path) -> None:
-    def shape(path: Path) -> dict[str, str]:
-        plain = sqlite3.connect(path)
-        views = plain.execute(
-            "SELECT name, sql FROM sqlite_master WHERE type IN ('view', 'trigger', 'index') AND sql IS NOT NULL"
+def shape(connection: Connection) -> set[tuple[str, ...]]:
+    """Every table with its columns, every index, view and trigger with its words, in no order."""
+    sqlite = connection.dialect.name == "sqlite"
+    if sqlite:
+        words = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND (type != 'table' OR sql LIKE 'CREATE VIRTUAL%')"
+    else:
+        words = (
+            "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' "
+            "UNION ALL SELECT viewname, definition FROM pg_views WHERE schemaname = 'public'"
         )
-        found = {name: re.sub(r"\s+", " ", sql) for name, sql in views}
-        tables_ = [name for (name,) in plain.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        found |= {name: str(plain.execute(f"PRAGMA table_info({name})").fetchall()) for name in tables_}
-        return {name: told for name, told in found.items() if not name.startswith(("alembic", "sqlite"))}
-
-    fresh = tmp_path / "fresh.ramify"
-    plain = sqlite3.connect(fresh)
-    for statement in freeze.ddl("sqlite"):
-        plain.execute(statement)
-    plain.close()
-    assert shape(file) == shape(fresh)
+    found = {(name, re.sub(r"\s+", " ", said)) for name, said in connection.exec_driver_sql(words)}
+    looking = inspect(connection)
+    for name in looking.get_table_names():
+        found |= {(name, "column", str(sorted((k, str(v)) for k, v in each.items()))) for each in looking.get_columns(name)}
+        found |= {(name, "to", str(sorted((k, str(v)) for k, v in each.items()))) for each in looking.get_foreign_keys(name)}
+        found |= {(name, "check", re.sub(r"\s+", " ", str(each["sqltext"]))) for each in looking.get_check_constraints(name)}
+    return {each for each in found if not each[0].startswith("alembic")}
 
 
-def test_the_views_of_a_migrated_postgresql_are_those_of_now(db: Database) -> None:
-    if db.dialect != "postgresql":
-        return
+def test_all_revisions_together_make_the_tables_that_we_work_with(db: Database, tmp_path: Path) -> None:
     with db.reading() as connection:
-        migrated = {name: [tuple(row) for row in connection.exec_driver_sql(COLUMNS, {"name": name})] for name in schema.VIEWS}
-    for statement in freeze.ddl("postgresql"):
-        name = statement.split()[2]
-        if statement.startswith("CREATE VIEW"):
-            with db.writing() as connection:
-                connection.exec_driver_sql(f"DROP VIEW {name}")
-                connection.exec_driver_sql(statement.replace("%", "%%"))
-    with db.reading() as connection:
-        now = {name: [tuple(row) for row in connection.exec_driver_sql(COLUMNS, {"name": name})] for name in schema.VIEWS}
-    assert migrated == now
-
-
-COLUMNS = (
-    "SELECT column_name, data_type, view_definition FROM information_schema.columns c JOIN information_schema.views v "
-    "USING (table_schema, table_name) WHERE table_name = %(name)s ORDER BY ordinal_position"
-)
+        migrated = shape(connection)
+        if db.dialect == "sqlite":
+            engine = create_engine(f"sqlite:///{tmp_path / 'afresh.db'}")
+            with engine.begin() as fresh:
+                for statement in freeze.ddl("sqlite"):
+                    fresh.exec_driver_sql(statement)
+                assert shape(fresh) == migrated
+            engine.dispose()
+            return
+    with db.engine.begin() as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA public")
+        for statement in freeze.ddl("postgresql"):
+            connection.exec_driver_sql(statement.replace("%", "%%"))
+        assert shape(connection) == migrated
 
 
 def test_a_new_workspace_has_exactly_the_tables_that_we_work_with(db: Database) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 from ramify.errors import InputError, NotFoundError
 from ramify.store import tables
 from ramify.store.changes import Action, chunks, made_by, model_id_of
-from ramify.store.logprobs import put_logprobs
+from ramify.store.logprobs import Scored, put_logprobs, with_numbers
 from ramify.store.packing import pack_ids, to_json, unpack_ids
 from ramify.store.prompts import checked_text
 from ramify.store.records import CompletionRecord, NewCompletion, SampleRecord, SpanRecord, id_of, ids_of, moment
@@ -39,10 +39,13 @@ class Completions:
                 self.database.tags.put(tags, completions=[found])
             return self.get(found)
 
-    def add_many(self, rows: Iterable[tuple[SampleRecord | int, NewCompletion]]) -> list[int]:
-        """(sample, completion) rows as one action; returns their ids in order."""
+    def add_many(self, rows: Iterable[tuple[SampleRecord | int, NewCompletion]], *, prompt_id: int | None = None) -> list[int]:
+        """(sample, completion) rows as one action; returns their ids in order.
+
+        They are of the samples' current prompts, or all of the revision named.
+        """
         with self.database.action("add completions") as action:
-            return self._insert(action, [(id_of(sample, SampleRecord), None, new) for sample, new in rows])
+            return self._insert(action, [(id_of(sample, SampleRecord), prompt_id, new) for sample, new in rows])
 
     def _insert(self, action: Action, rows: Sequence[tuple[int, int | None, NewCompletion]]) -> list[int]:
         connection = action.connection
@@ -63,6 +66,7 @@ class Completions:
                     "branch_position": new.branch_position,
                     "created_at": _stamp(new, action),
                     "draft": new.draft,
+                    "bulk": new.bulk,
                     **{label: _labels(new.labels).get(label) for label in tables.LABELS},
                     **_measured_head(new),
                 }
@@ -70,12 +74,8 @@ class Completions:
             texts.append(_body(new))
         ids = action.insert(completions, heads)
         action.insert(bodies, texts, ids)
-        scored = [(i, new) for i, (_, _, new) in zip(ids, rows, strict=True) if new.logprobs is not None]
-        put_logprobs(
-            action,
-            [(i, model_ids[new.model, new.fingerprint], _start(new), new.logprobs or (), None) for i, new in scored],
-            fresh=True,
-        )
+        made = [(i, model_ids[new.model, new.fingerprint], new) for i, (_, _, new) in zip(ids, rows, strict=True)]
+        put_logprobs(action, [row for each in made for row in _scored(connection, *each)], fresh=True)
         return ids
 
     @staticmethod
@@ -163,11 +163,8 @@ class Completions:
             hand = Action(connection, "", number=made_by(connection, completions, completion_id))
             hand.set_rows(completions, [completion_id], _measured_head(new))
             hand.set_rows(bodies, [completion_id], _body(new))
-            if new.logprobs is not None:
-                model_id = connection.execute(
-                    select(completions.c.model_id).where(completions.c.id == completion_id)
-                ).scalar_one()
-                put_logprobs(hand, [(completion_id, model_id, _start(new), new.logprobs, None)], recorded=False)
+            model_id = connection.execute(select(completions.c.model_id).where(completions.c.id == completion_id)).scalar_one()
+            put_logprobs(hand, _scored(connection, completion_id, model_id, new), recorded=False)
 
     def save(self, completion: CompletionRecord | int) -> CompletionRecord:
         """Make a draft a completion like any other. Raises InputError while it has no finish_reason."""
@@ -256,6 +253,14 @@ def _stamp(new: NewCompletion, action: Action) -> str:
     return action.time if new.created_at is None else new.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def _scored(connection: Connection, completion_id: int, model_id: int, new: NewCompletion) -> list[Scored]:
+    """What is known of its tokens under its own model: one row, or none."""
+    if new.spelt is not None:
+        tokens = with_numbers(connection, model_id, new.spelt)
+        return [(completion_id, model_id, 0, tokens, [token.token_id for token in tokens])]
+    return [] if new.logprobs is None else [(completion_id, model_id, _start(new), new.logprobs, None)]
+
+
 def _start(new: NewCompletion) -> int:
     """The first token that the logprobs speak of: they end where the ids end."""
     start = len(new.token_ids or ()) - len(new.logprobs or ())
@@ -271,7 +276,7 @@ def _start(new: NewCompletion) -> int:
 
 def _measured_head(new: NewCompletion) -> dict[str, Any]:
     """The narrow columns that follow from the completion itself."""
-    values = [token.logprob for token in new.logprobs or ()]
+    values = [token.logprob for token in new.logprobs or new.spelt or ()]
     return {
         "finish_reason": new.finish_reason,
         "truncated": new.is_truncated,
@@ -351,5 +356,6 @@ def _record(row: Any, tags: Sequence[str]) -> CompletionRecord:
         labels={label: getattr(row, label) for label in tables.LABELS if getattr(row, label) is not None},
         tags=tuple(tags),
         details=json.loads(row.details),
+        bulk=row.bulk,
         created_at=moment(row.created_at),
     )

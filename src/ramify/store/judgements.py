@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Effective", "Judgements", "Report"]
 
+unanswered = tables.unanswered
 ratings, preferences, approvals, completions, facets = (
     tables.ratings,
     tables.preferences,
@@ -192,7 +193,7 @@ class Judgements:
     # ------------------------------------------------------------ approvals
 
     def approve(self, completion: CompletionRecord | int, facet: FacetRecord | str) -> None:
-        """Make it the answer to its sample under a facet, in place of an earlier one.
+        """Make it the answer to its sample under a facet, in place of an earlier one. It settles requests that wait for it.
 
         Raises InputError for a draft or an archived completion.
         """
@@ -211,6 +212,12 @@ class Judgements:
             else:
                 row = {"sample_id": record.sample_id, "facet_id": facet_id, "completion_id": completion_id}
                 action.insert(approvals, [{**row, "created_at": action.time}])
+            hashes = select(tables.prompts.c.hash).where(tables.prompts.c.id == record.prompt_id)
+            waiting = select(unanswered.c.id).where(
+                unanswered.c.facet_id == facet_id, unanswered.c.state == "waiting", unanswered.c.hash.in_(hashes)
+            )
+            settled = action.connection.execute(waiting).scalars().all()
+            action.update(unanswered, settled, {"state": "answered", "sample_id": record.sample_id})
 
     def disapprove(self, sample: SampleRecord | int, facet: FacetRecord | str) -> None:
         """Take the approval back; does nothing where there is none."""

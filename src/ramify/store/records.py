@@ -131,8 +131,9 @@ class TokenLogprob:
     token_bytes: bytes
     logprob: float
     rank: int
-    """1 is the likeliest."""
+    """1 is the likeliest; 0: a remote did not tell."""
     entropy: float
+    """nan: a remote did not tell."""
     alternatives: tuple[tuple[int, bytes, float], ...] = ()
     """(token id, bytes, logprob), likeliest first."""
 
@@ -192,6 +193,10 @@ class NewCompletion:
     """Whatever else is worth keeping: a block's instructions, an import's metrics."""
     logprobs: Sequence[TokenLogprob] | None = None
     """Under its own model; they end where the ids end."""
+    spelt: Sequence[TokenLogprob] | None = None
+    """The same from a remote, which told how its tokens are spelt and no ids (they are -1 here): of the generated part."""
+    bulk: str | None = None
+    """The run of a bulk generation that made it: equal for all that were asked for alike."""
     created_at: datetime | None = None
 
     def __post_init__(self) -> None:
@@ -211,6 +216,8 @@ class NewCompletion:
                 raise InputError(f"a span reaches from {span.start} to {span.end}; the completion has {size} places")
         if self.logprobs is not None and self.token_ids is None:
             raise InputError("logprobs were given without token_ids; give both")
+        if self.logprobs is not None and self.spelt is not None:
+            raise InputError("logprobs were given with ids and without; give one of them")
 
     @property
     def is_truncated(self) -> bool:
@@ -252,6 +259,7 @@ class CompletionRecord:
     labels: Mapping[str, str]
     tags: tuple[str, ...]
     details: Mapping[str, Any]
+    bulk: str | None
     created_at: datetime
 
     @property

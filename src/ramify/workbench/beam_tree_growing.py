@@ -17,7 +17,7 @@ from ramify.workbench.beam_tree_reading import At, Ids, Reading
 from ramify.workbench.beam_tree_records import NextToken, NextTokens
 from ramify.workbench.beam_tree_search import Looking, Outcome, watched
 
-__all__ = ["Growing"]
+__all__ = ["Growing", "Next"]
 
 MOST_NODES = 4096
 """In one beam-out."""
@@ -26,7 +26,7 @@ SPELT = 32
 
 
 @dataclass(frozen=True)
-class _Next:
+class Next:
     """What comes after a node, as far as it is at hand."""
 
     candidates: tuple[tuple[int, float], ...]
@@ -114,7 +114,7 @@ class Growing(Reading):
         if room < 1:
             raise PromptTooLongError(len(self.prompt_ids) + len(start) + 1, self.model.info.context_window)
         new: dict[Ids, NewNode] = {}
-        looked: dict[Ids, _Next] = {}
+        looked: dict[Ids, Next] = {}
         there: dict[Ids, BeamNodeRecord] = {start: node}
         frontier = [start]
         ends = []
@@ -143,13 +143,13 @@ class Growing(Reading):
         request = self._request(start, config, fields, logprobs=self.cached)
         self._looking.remember(start)
         new: dict[Ids, NewNode] = {}
-        looked: dict[Ids, _Next] = {}
+        looked: dict[Ids, Next] = {}
         results = self.model.result(request)
         for result in results:
             path = start
             for token in result.logprobs or ():
                 top = tuple((other.token_id, other.logprob) for other in token.raw.alternatives)
-                looked.setdefault(path, _Next(top, token.entropy, None))
+                looked.setdefault(path, Next(top, token.entropy, None))
                 path = (*path, token.token_id)
                 ended = len(path) == len(start) + len(result.generated_token_ids) and result.finish_reason == "eos"
                 new[path] = NewNode(
@@ -189,7 +189,7 @@ class Growing(Reading):
                 ended = path[-1] in run.eos and path[-1] in self.model.info.eos_token_ids
                 surprise = run.seen[path[:-1]][1]
                 new[start + path] = NewNode(token_id=path[-1], logprob=logprob, entropy=surprise, rank=rank, ended=ended)
-        looked = {start + path: _Next(tuple(top), surprise, None) for path, (top, surprise) in run.seen.items()}
+        looked = {start + path: Next(tuple(top), surprise, None) for path, (top, surprise) in run.seen.items()}
         with self.database.action("beam search", f"{request.config.num_beams} beams"):
             grown = self._write("beam search", {start: node.id}, new, looked)
             self._bury(outcome, {path[len(start) :]: node_id for path, node_id in grown.items()})
@@ -226,23 +226,23 @@ class Growing(Reading):
         picked: Sequence[int] | None = None,
         whole: bool = False,
         surprised: bool = True,
-    ) -> dict[Ids, _Next]:
+    ) -> dict[Ids, Next]:
         """What comes after each path, from the tree where it is enough, else from the model.
 
         picked: tokens that must be measured. whole: the whole distribution is needed. surprised: its entropy is.
         """
-        found: dict[Ids, _Next] = {}
+        found: dict[Ids, Next] = {}
         for path in paths:
             node = there.get(path)
             if node is not None and node.candidates is not None and not whole:
                 top = {token_id for token_id, _ in node.candidates[: self.cached]}
                 entropy = self._entropy_after(node)
                 if not (surprised and entropy is None) and not (picked is not None and set(picked) - top):
-                    found[path] = _Next(node.candidates, entropy, None)
+                    found[path] = Next(node.candidates, entropy, None)
         missing = [path for path in paths if path not in found]
         for path, distribution in self._looking.at(missing).items():
             (top_row,) = top_of(distribution.logprobs.unsqueeze(0), self.cached, self.model.info.eos_token_ids)
-            found[path] = _Next(tuple(top_row), distribution.entropy, distribution)
+            found[path] = Next(tuple(top_row), distribution.entropy, distribution)
         return {path: found[path] for path in paths}
 
     def _entropy_after(self, node: BeamNodeRecord) -> float | None:
@@ -254,7 +254,7 @@ class Growing(Reading):
             found = -math.fsum(math.exp(logprob) * logprob for _, logprob in node.candidates)
         return found
 
-    def _keep_candidates(self, node_id: int, after: _Next) -> None:
+    def _keep_candidates(self, node_id: int, after: Next) -> None:
         if not self.database.read_only:
             pieces = self._spelt(after.candidates)
             self.database.beams.set_candidates(node_id, after.candidates, entropy=after.entropy, pieces=pieces)
@@ -263,9 +263,7 @@ class Growing(Reading):
         """The likeliest ones' bytes: the tree can then be read and saved without its model."""
         return {token_id: self.pieces[token_id] for token_id, _ in candidates[:SPELT]}
 
-    def _write(
-        self, name: str, ids: Mapping[Ids, int], new: Mapping[Ids, NewNode], looked: Mapping[Ids, _Next]
-    ) -> dict[Ids, int]:
+    def _write(self, name: str, ids: Mapping[Ids, int], new: Mapping[Ids, NewNode], looked: Mapping[Ids, Next]) -> dict[Ids, int]:
         """Hang new nodes under those of `ids`, level by level, as one action. Returns the node of every path."""
         found = dict(ids)
         with self.database.action(name, f"{len(new)}"):
@@ -274,9 +272,7 @@ class Growing(Reading):
                 rows = []
                 for path in level:
                     after = looked.get(path)
-                    rows.append(
-                        (found[path[:-1]], [new[path] if after is None else _looked_at(new[path], after)])
-                    )
+                    rows.append((found[path[:-1]], [new[path] if after is None else _looked_at(new[path], after)]))
                 pieces = {path[-1]: self.pieces[path[-1]] for path in level}
                 for path in level:
                     pieces |= self._spelt(looked[path].candidates) if path in looked else {}
@@ -308,7 +304,7 @@ class Growing(Reading):
                 beams.die([nodes[path]], reason)
 
 
-def _looked_at(new: NewNode, after: _Next) -> NewNode:
+def _looked_at(new: NewNode, after: Next) -> NewNode:
     return replace(new, candidates=after.candidates, next_entropy=after.entropy)
 
 

@@ -3,10 +3,9 @@
 from ramify.engine.model import Model
 from ramify.errors import InputError
 from ramify.store.database import Database
-from ramify.store.records import BeamNodeRecord, CompletionRecord, NewNode
+from ramify.store.records import BeamNodeRecord, CompletionRecord
 from ramify.workbench.beam_tree import BeamTree
-from ramify.workbench.conversion import kept_logprobs
-from ramify.workbench.generation import own_ids, prompt_of
+from ramify.workbench.scoring import own_ids
 
 __all__ = ["planted"]
 
@@ -16,10 +15,10 @@ def planted(
 ) -> tuple[BeamTree, BeamNodeRecord]:
     """The tree of the completion's prompt with its first `position` tokens (all by default) as a path, and the path's end.
 
-    The completion's own measures are kept where they reach; otherwise the model is asked once. Raises InputError for a position
+    Each token keeps its origin; the model measures them in one pass. Raises InputError for a position
     outside, and for a completion of an earlier revision of its prompt. The caller closes the tree.
     """
-    ids = own_ids(model, completion)
+    ids = own_ids(database, model, completion)
     at = len(ids) if position is None else position
     if not 0 <= at <= len(ids):
         raise InputError(
@@ -33,29 +32,9 @@ def planted(
         )
     tree = BeamTree.start(database, model, completion.sample_id, prefill=(), title=title)
     try:
-        return tree, _path(tree, completion, ids[:at])
+        own = ids == completion.token_ids
+        origins = [span.origin for span in completion.spans for _ in range(span.start, span.end)] if own else ["typed"] * len(ids)
+        return tree, tree.follow(ids[:at], origins=origins[:at])
     except BaseException:
         tree.close()
         raise
-
-
-def _path(tree: BeamTree, completion: CompletionRecord, ids: tuple[int, ...]) -> BeamNodeRecord:
-    if not ids:
-        return tree.root
-    there = tree.find(ids)
-    if there is not None:
-        return there
-    model, eos = tree.model, tree.model.info.eos_token_ids
-    measured = next(
-        (r.tokens for r in tree.database.logprobs.of(completion.id) if r.fingerprint == model.info.fingerprint and r.start == 0),
-        (),
-    )
-    if len(measured) < len(ids) or tuple(token.token_id for token in measured[: len(ids)]) != ids:
-        measured = kept_logprobs(model.score(prompt_of(tree.database, completion), ids).logprobs)
-    path = [
-        NewNode(token_id=t.token_id, logprob=t.logprob, entropy=t.entropy, rank=t.rank, ended=t.token_id in eos)
-        for t in measured[: len(ids)]
-    ]
-    with tree.database.action("plant completion", str(completion.id)):
-        pieces = {token_id: model.codec.token_bytes[token_id] for token_id in ids}
-        return tree.database.beams.extend(tree.root, path, pieces=pieces)[-1]

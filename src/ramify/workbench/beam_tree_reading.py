@@ -74,6 +74,10 @@ class Reading:
         """What stands between the prompt and the root."""
         return self._text(())[0]
 
+    def text_of(self, token_ids: Sequence[int]) -> str:
+        """The text of any tokens after the root, in the tree or not."""
+        return self._text(tuple(token_ids))[1]
+
     def find(self, token_ids: Sequence[int]) -> BeamNodeRecord | None:
         return self.database.beams.find(self.id, token_ids)
 
@@ -85,22 +89,28 @@ class Reading:
         """Parents before children; what was pruned, and all below it, only when asked for."""
         return _visible(self.database.beams.nodes(self.id), pruned)
 
+    def below(self, at: At) -> list[BeamNodeRecord]:
+        """A node and all that hangs under it, pruned branches too."""
+        below = {self.node(at).id}
+        found = []
+        for node in self.database.beams.nodes(self.id):
+            if node.id in below or node.parent_id in below:
+                below.add(node.id)
+                found.append(node)
+        return found
+
     def leaves(self, *, pruned: bool = False) -> list[BeamNodeRecord]:
-        """Nodes without children (that are not pruned)."""
-        nodes = self.nodes(pruned=pruned)
-        parents = {node.parent_id for node in nodes}
-        return [node for node in nodes if node.id not in parents and node.parent_id is not None]
+        """Nodes without children. Where all children were pruned, the stump is no beam."""
+        everything = self.database.beams.nodes(self.id)
+        parents = {node.parent_id for node in everything}
+        return [node for node in _visible(everything, pruned) if node.id not in parents and node.parent_id is not None]
 
     def ranked(self, by: Measure = "cumulative", *, pruned: bool = False, pinned_first: bool = True) -> list[Ranked]:
         """The leaves, best first: by the highest cumulative, mean or minimum logprob, or by the lowest mean entropy."""
         check_measure(by)
-        nodes = self.nodes(pruned=pruned)
-        by_id = {node.id: node for node in nodes}
-        parents = {node.parent_id for node in nodes}
+        by_id = {node.id: node for node in self.nodes(pruned=pruned)}
         found = []
-        for leaf in nodes:
-            if leaf.id in parents or leaf.parent_id is None:
-                continue
+        for leaf in self.leaves(pruned=pruned):
             path = way_to(leaf, by_id)
             value = _value(by, path)
             if value is not None:

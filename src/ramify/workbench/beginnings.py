@@ -1,18 +1,24 @@
 """Where a completion in the making starts: after a prompt, at the end of another completion, or in the middle of one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ramify.engine.branch import Branch
 from ramify.engine.model import Model
 from ramify.errors import InputError
 from ramify.models.detokenizer import StreamDecoder
 from ramify.store.database import Database
-from ramify.store.records import CompletionRecord, Origin, SampleRecord, SpanRecord, TokenLogprob
+from ramify.store.records import CompletionRecord, SampleRecord, SpanRecord, TokenLogprob
+from ramify.workbench.asking import ALTERNATIVES
 from ramify.workbench.conversion import kept_logprobs
-from ramify.workbench.generation import ALTERNATIVES, own_ids, prompt_of
+from ramify.workbench.scoring import own_ids, prompt_of
+from ramify.workbench.spans import in_characters, in_tokens
 
-__all__ = ["Beginning", "after_prompt", "inside", "origin_of"]
+if TYPE_CHECKING:
+    from ramify.models.base import TextCodec
+
+__all__ = ["Beginning", "after_prompt", "inside"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +63,15 @@ def inside(
     *,
     picked: Sequence[int] = (),
     typed: str = "",
+    codec: "Callable[[], TextCodec] | None" = None,
 ) -> Beginning:
     """The first `position` tokens of a completion (all by default), then these; every one keeps its origin.
 
-    position counts the completion's tokens under this model. Kept tokens keep their logprobs; new ones are measured. Raises
+    position counts the completion's tokens under this model; `codec` is that of the completion's own, asked for where its parts
+    need it. Kept tokens keep their logprobs; new ones are measured. Raises
     InputError for a position outside, and for going on behind an EOS.
     """
-    ids = own_ids(model, parent)
+    ids = own_ids(database, model, parent)
     same = parent.token_ids is not None and ids == parent.token_ids
     at = len(ids) if position is None else position
     if not 0 <= at <= len(ids):
@@ -82,7 +90,7 @@ def inside(
     prompt_ids = model.ids_of(prompt_of(database, parent))[0]
     spans = [SpanRecord(s.start, min(s.end, at), s.origin) for s in parent.spans if s.start < at] if same else []
     if not same and at:
-        spans = [SpanRecord(0, at, origin_of(parent))]
+        spans = in_tokens(model.codec, kept, parent.text, in_characters(parent, codec or (lambda: model.codec)))
     if new:
         spans.append(SpanRecord(at, at + len(new), "picked" if picked else "typed"))
     measured = _measured(database, model, parent, at) if same else ()
@@ -97,13 +105,6 @@ def inside(
         parent_id=parent.id,
         position=at,
     )
-
-
-def origin_of(completion: CompletionRecord) -> Origin:
-    """Of a text that another model cut, or nobody: where its first span came from."""
-    if completion.spans:
-        return completion.spans[0].origin
-    return "imported" if completion.finish_reason == "imported" else "typed"
 
 
 def _measured(database: Database, model: Model, parent: CompletionRecord, at: int) -> tuple[TokenLogprob, ...]:

@@ -10,24 +10,25 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 from ramify.decoding.config import GenerationConfig
 from ramify.engine.model import Model
-from ramify.engine.requests import CompletionResult, GenerationRequest, TokenEvent, TokenLogprob
+from ramify.engine.requests import CompletionResult, GenerationRequest, TokenEvent
 from ramify.engine.tasks import Handle
 from ramify.errors import CancelledError, EngineError, InputError, NotFoundError, RamifyError
 from ramify.store.database import Database
 from ramify.store.records import CompletionRecord
-from ramify.store.records import TokenLogprob as KeptLogprob
+from ramify.workbench.asking import ALTERNATIVES
 from ramify.workbench.beginnings import Beginning
+from ramify.workbench.draft_events import DraftEvent, Following, Listener, Snapshot
 from ramify.workbench.draft_growing import Growing, settled
-from ramify.workbench.generation import ALTERNATIVES
+from ramify.workbench.remote_drafting import RemoteRun
 
-__all__ = ["DraftEvent", "Drafting", "Following", "Snapshot"]
+__all__ = ["Drafting", "Prepared"]
 
 HELD_EVENTS = 50_000
 """Of all drafts together; who missed more gets them whole."""
@@ -39,58 +40,6 @@ MOST = 64
 SEARCHES = ("beam", "beam_sampling", "diverse_beam", "forced_beam", "contrastive")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DraftEvent:
-    """Something that happened to a draft. `number` grows by one with each event of any draft."""
-
-    number: int
-    draft: int
-    sample: int
-    kind: Literal["tokens", "end", "error", "gone"]
-    model: Model | None = None
-    """Of tokens, the one that makes them."""
-    start: int = 0
-    """The place of the first of `ids` in the completion."""
-    text: str = ""
-    """What may be shown now; a stop string that may begin is held back."""
-    ids: tuple[int, ...] = ()
-    pieces: tuple[str, ...] = ()
-    """The text that each of the ids adds."""
-    logprobs: tuple[TokenLogprob, ...] = ()
-    error: RamifyError | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """A running draft as it is at one moment."""
-
-    number: int
-    """The last event that is in it."""
-    draft: int
-    sample: int
-    text: str
-    ids: tuple[int, ...]
-    pieces: tuple[str, ...]
-    measured_from: int
-    logprobs: tuple[KeptLogprob, ...]
-    """From the token `measured_from` on."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Following:
-    """What a listener begins with; all that happens later comes to it."""
-
-    number: int
-    snapshots: tuple[Snapshot, ...]
-    """Whole drafts, where the missed events are not held any more or nothing was seen before."""
-    missed: tuple[DraftEvent, ...]
-    stop: Callable[[], None]
-    """Ends the following."""
-
-
-Listener = Callable[[DraftEvent], None]
-
-
 class _Run:
     """One request to the engine and the drafts that it fills: one, or all results of a search."""
 
@@ -99,6 +48,9 @@ class _Run:
         self.handle = Handle()
         self.over = threading.Event()
         self.error: RamifyError | None = None
+
+    def cancel(self) -> None:
+        self.handle.cancel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +68,8 @@ class Drafting:
     def __init__(self, database: Database, *, held_events: int = HELD_EVENTS, every_s: float = WRITE_EVERY_S) -> None:
         self._database, self._every_s = database, every_s
         self._lock = threading.Lock()
-        self._runs: dict[int, _Run] = {}
-        self._growing: dict[int, Growing] = {}
+        self._runs: dict[int, _Run | RemoteRun] = {}
+        self._growing: dict[int, Growing | RemoteRun] = {}
         self._events: deque[DraftEvent] = deque(maxlen=held_events)
         self._number = 0
         self._listeners: dict[int, Listener] = {}
@@ -186,6 +138,26 @@ class Drafting:
     def _over(self, run: _Run, _: object) -> None:
         self._work.put(run)
 
+    def begin_remote(self, runs: Sequence[RemoteRun]) -> list[int]:
+        """Start drafts of a model behind an endpoint, each with a thread that listens to it; returns their ids."""
+        if self._closed:
+            raise EngineError("the workspace is being closed; nothing new begins")
+        with self._lock:
+            for run in runs:
+                self._runs[run.id] = self._growing[run.id] = run
+        for run in runs:
+            run.start(self._tell_remote)
+        return [run.id for run in runs]
+
+    def _tell_remote(self, run: RemoteRun, event: DraftEvent) -> None:
+        """From the thread of a remote draft."""
+        with self._lock:
+            run.text += event.text
+            if event.kind != "tokens":
+                self._growing.pop(run.id, None)
+                self._runs.pop(run.id, None)
+            self._publish(event)
+
     def cancel(self, draft_id: int) -> CompletionRecord:
         """Stop it and keep its text; what a search fills together stops together. One that stopped already stays as it is.
 
@@ -194,7 +166,7 @@ class Drafting:
         with self._lock:
             run = self._runs.get(draft_id)
         if run is not None:
-            run.handle.cancel()
+            run.cancel()
             run.over.wait()
         return settled(self._database, draft_id)
 
@@ -226,7 +198,7 @@ class Drafting:
             self._closed = True
             runs = set(self._runs.values())
         for run in runs:
-            run.handle.cancel()
+            run.cancel()
         for run in runs:
             run.over.wait()
         if self._writer is not None:
@@ -260,7 +232,7 @@ class Drafting:
 
             return Following(number=self._number, snapshots=snapshots, missed=missed, stop=stop)
 
-    def _snapshot(self, growing: Growing) -> Snapshot:
+    def _snapshot(self, growing: Growing | RemoteRun) -> Snapshot:
         return Snapshot(
             number=self._number,
             draft=growing.id,
@@ -324,7 +296,11 @@ class Drafting:
 
     def _keep_growing(self) -> None:
         with self._lock:
-            grown = [(draft, draft.frozen()) for draft in self._growing.values() if draft.take_unwritten()]
+            grown = [
+                (draft, draft.frozen())
+                for draft in self._growing.values()
+                if isinstance(draft, Growing) and draft.take_unwritten()
+            ]
         for draft, moment in grown:
             try:
                 self._database.completions.grow(draft.id, draft.so_far(None, moment))
@@ -332,7 +308,7 @@ class Drafting:
                 with self._lock:
                     run = self._runs.get(draft.id)
                 if run is not None:
-                    run.handle.cancel()
+                    run.cancel()
             except RamifyError:  # a full disk, a long lock: the next round, or the end, tries again
                 draft.unwritten = True
 

@@ -9,9 +9,9 @@ from ramify.engine.requests import CompletionResult
 from ramify.errors import InputError
 from ramify.store.database import Database
 from ramify.store.records import CompletionRecord, NewCompletion, SpanRecord, TokenLogprob
+from ramify.workbench.asking import ALTERNATIVES
 from ramify.workbench.beginnings import Beginning
 from ramify.workbench.conversion import kept_logprobs
-from ramify.workbench.generation import ALTERNATIVES
 from ramify.workbench.next_tokens import Next, next_after
 
 __all__ = ["Picking"]

@@ -21,9 +21,13 @@ from ramify.api.errors import ApiError
 from ramify.api.model_pool import ModelPool
 from ramify.api.state import ServerState
 from ramify.engine.model import Model
-from ramify.errors import ModelNotFoundError, NotFoundError
+from ramify.errors import ModelNotFoundError, NotFoundError, UnsupportedError
+from ramify.models.base import TextCodec
+from ramify.models.registry import is_remote
+from ramify.models.remote import Remote, connect
 from ramify.store.database import Database
 from ramify.store.records import CompletionRecord
+from ramify.workbench.asking import AnyModel
 from ramify.workbench.beam_tree import BeamTree
 from ramify.workbench.blocks import Blocks
 from ramify.workbench.drafting import Drafting
@@ -131,6 +135,7 @@ class Desk:
         self.sessions: Shelf[Picking] = Shelf("session", 64)
         self.blocks: Shelf[OpenBlocks] = Shelf("session of blocks", 64)
         self.trees: Shelf[BeamTree] = Shelf("open tree", 8)
+        self._remotes: dict[str, Remote] = {}
         self._opening = threading.Lock()
         self._long: anyio.CapacityLimiter | None = None
 
@@ -142,15 +147,28 @@ class Desk:
             return self.database.facets.effective(facet).target_model
         return name or self.database.settings.get("target_model") or DEFAULT_MODEL
 
-    def model(self, name: str | None = None, facet: str | None = None) -> Model:
-        """The same, loaded. Raises ModelNotFoundError for one that this server does not have."""
+    def any_model(self, name: str | None = None, facet: str | None = None) -> AnyModel:
+        """The same, loaded or connected to. Raises ModelNotFoundError for one that this server does not have."""
         if facet is not None:
             self.database.facets.get(facet)
-        return self.models.get(self.target(name, facet))
+        found = self.target(name, facet)
+        if found in self.models.names() or not is_remote(found):
+            return self.models.get(found)
+        with self._opening:
+            if found not in self._remotes:
+                self._remotes[found] = connect(found)
+            return self._remotes[found]
+
+    def model(self, name: str | None = None, facet: str | None = None) -> Model:
+        """The same, where it must decode branches here. Raises UnsupportedError for a remote one."""
+        found = self.any_model(name, facet)
+        if isinstance(found, Remote):
+            raise UnsupportedError(f"{found.name} is remote and shows no distribution, so this needs a local model; name one")
+        return found
 
     def model_for(self, completion: CompletionRecord, name: str | None = None) -> Model:
         """The model named, else the one that made the completion, else the workspace's."""
-        return self.model(name if name is not None else completion.model if completion.fingerprint else None)
+        return self.model(name if name is not None else self.maker_name(completion))
 
     def maker(self, completion: CompletionRecord) -> Model | None:
         """The model that made it, where this server has it."""
@@ -160,6 +178,15 @@ class Desk:
             return self.models.get(completion.model)
         except ModelNotFoundError:
             return None
+
+    @staticmethod
+    def maker_name(completion: CompletionRecord) -> str | None:
+        """The name of the model that made it; None for what was typed or pasted."""
+        return completion.model if completion.fingerprint else None
+
+    def codec_of(self, completion: CompletionRecord) -> Callable[[], TextCodec]:
+        """The tokenizer of the completion's own model, loaded when it is asked for."""
+        return lambda: self.models.get(completion.model).codec
 
     # ------------------------------------------------------------ the work
 
@@ -189,6 +216,8 @@ class Desk:
         self.drafting.close()
         for shelf in (self.sessions, self.blocks, self.trees):
             shelf.clear()
+        for remote in self._remotes.values():
+            remote.close()
 
 
 _making = threading.Lock()

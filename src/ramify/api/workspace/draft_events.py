@@ -19,7 +19,7 @@ from ramify.api.workspace.shapes import ErrorText, Shape
 from ramify.api.workspace.tokens import TokensShape, kept_shape
 from ramify.errors import InputError, NotFoundError
 from ramify.workbench.conversion import kept_logprobs
-from ramify.workbench.drafting import DraftEvent, Following, Snapshot
+from ramify.workbench.draft_events import DraftEvent, Following, Snapshot
 
 __all__ = ["router"]
 
@@ -37,7 +37,7 @@ class DraftNews(Shape):
     completion: CompletionShape | None = Field(default=None, description="snapshot, end, error.")
     start: int | None = Field(default=None, description="tokens: the place of the first one.")
     text: str | None = Field(default=None, description="tokens: what is added to the text. snapshot: the whole text so far.")
-    tokens: TokensShape | None = Field(default=None, description="snapshot, tokens.")
+    tokens: TokensShape | None = Field(default=None, description="snapshot, tokens; not of a remote model.")
     error: ErrorText | None = Field(default=None, description="error.")
 
 
@@ -150,17 +150,19 @@ def _snapshot(desk: Desk, shot: Snapshot) -> ServerSentEvent | None:
         completion = completion_shape(desk, shot.draft)
     except NotFoundError:  # undone in this moment
         return None
-    model = desk.models.get(completion.model)
-    tokens = kept_shape(
-        model.codec,
-        (completion.model, completion.fingerprint),
-        completion_id=shot.draft,
-        start=0,
-        total=len(shot.ids),
-        ids=shot.ids,
-        texts=shot.pieces,
-        measured=shot.logprobs,
-    )
+    model = desk.models.loaded().get(completion.model)
+    tokens = None
+    if model is not None:
+        tokens = kept_shape(
+            model.codec,
+            (completion.model, completion.fingerprint),
+            completion_id=shot.draft,
+            start=0,
+            total=len(shot.ids),
+            ids=shot.ids,
+            texts=shot.pieces,
+            measured=shot.logprobs,
+        )
     return _event(
         desk, shot.number, "snapshot", DraftNews(draft=shot.draft, completion=completion, text=shot.text, tokens=tokens)
     )
@@ -171,8 +173,10 @@ def _ended(desk: Desk, number: int, draft: int) -> ServerSentEvent:
 
 
 def _sent(desk: Desk, event: DraftEvent) -> ServerSentEvent:
-    model = event.model
-    if model is not None:
+    if event.kind == "tokens":
+        model = event.model
+        if model is None:  # a remote tells text alone
+            return _event(desk, event.number, "tokens", DraftNews(draft=event.draft, text=event.text))
         tokens = kept_shape(
             model.codec,
             (model.info.name, model.info.fingerprint),

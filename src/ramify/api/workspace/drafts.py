@@ -1,5 +1,6 @@
 """Drafts: completions that stream into the workspace, several at once, and stay drafts until they are saved."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -11,8 +12,12 @@ from ramify.api.workspace.shapes import Body, Config, Id, Items, RowId
 from ramify.decoding.config import GenerationConfig
 from ramify.engine.model import Model
 from ramify.errors import InputError
-from ramify.store.records import CompletionRecord
+from ramify.models.remote import Remote
+from ramify.store.records import CompletionRecord, SampleRecord
+from ramify.workbench import generation
+from ramify.workbench.asking import ALTERNATIVES
 from ramify.workbench.beginnings import Beginning, after_prompt, inside
+from ramify.workbench.remote_drafting import remote_runs
 
 __all__ = ["Count", "router", "start_drafts"]
 
@@ -44,17 +49,25 @@ class BranchOff(Body):
     config: Config = Field(default_factory=dict)
 
 
-def start_drafts(desk: Desk, made: "list[tuple[Model, Beginning]]", config: dict[str, Any], n: int) -> Items[CompletionShape]:
+def start_drafts(
+    desk: Desk,
+    made: Sequence[tuple[Model, Beginning]],
+    config: dict[str, Any],
+    n: int,
+    remote: Sequence[tuple[Remote, SampleRecord, str | None]] = (),
+) -> Items[CompletionShape]:
     """Begin drafts under each of the models. All are checked before the first begins; nothing is half done."""
     settings = GenerationConfig.from_dict(config)
-    records: list[CompletionRecord] = []
-    started: list[int] = []
-    with desk.database.action("draft", ", ".join(model.info.name for model, _ in made)):
+    names = [*(model.info.name for model, _ in made), *(each.name for each, _, _ in remote)]
+    with desk.database.action("draft", ", ".join(names)):
         ready = [desk.drafting.prepare(model, beginning, settings, n=n) for model, beginning in made]
-    for each in ready:
-        started += desk.drafting.begin(each)
-    records = desk.database.completions.get_many(started)
-    return Items(items=completion_shapes(desk, records))
+        runs = [
+            run
+            for each, sample, prefill in remote
+            for run in remote_runs(desk.database, each, sample, settings, prefill=prefill, n=n, alternatives=ALTERNATIVES)
+        ]
+    started = [draft for each in ready for draft in desk.drafting.begin(each)] + desk.drafting.begin_remote(runs)
+    return Items(items=completion_shapes(desk, desk.database.completions.get_many(started)))
 
 
 @router.post("/samples/{sample_id}/drafts", status_code=201)
@@ -64,21 +77,26 @@ async def generate(desk: DeskState, sample_id: Id, body: NewDrafts) -> Items[Com
     def begun() -> Items[CompletionShape]:
         sample = desk.database.samples.get(sample_id)
         names: list[str | None] = list(dict.fromkeys(body.models)) if body.models else [None]
-        models = [desk.model(name, body.facet) for name in names]
-        made = [(model, after_prompt(desk.database, model, sample, body.prefill)) for model in models]
-        return start_drafts(desk, made, body.config, body.n)
+        models = [desk.any_model(name, body.facet) for name in names]
+        here = [model for model in models if not isinstance(model, Remote)]
+        made = [(model, after_prompt(desk.database, model, sample, body.prefill)) for model in here]
+        remote = [(model, sample, body.prefill) for model in models if isinstance(model, Remote)]
+        return start_drafts(desk, made, body.config, body.n, remote)
 
     return await desk.waiting(begun)
 
 
 @router.post("/completions/{completion_id}/continue", status_code=201)
 async def continue_completion(desk: DeskState, completion_id: Id, body: Continue) -> Items[CompletionShape]:
-    """Go on where a truncated completion ends, from its own token ids."""
+    """Go on where a truncated completion ends, from its own token ids. A remote goes on from the text, and comes whole."""
 
     def begun() -> Items[CompletionShape]:
         parent = _whole(desk, completion_id)
-        model = desk.model_for(parent, body.model)
-        return start_drafts(desk, [(model, inside(desk.database, model, parent))], body.config, body.n)
+        model = desk.any_model(body.model if body.model is not None else desk.maker_name(parent))
+        if isinstance(model, Remote):
+            return _continued_far(desk, model, parent, body)
+        start = inside(desk.database, model, parent, codec=desk.codec_of(parent))
+        return start_drafts(desk, [(model, start)], body.config, body.n)
 
     return await desk.waiting(begun)
 
@@ -92,7 +110,15 @@ async def branch_off(desk: DeskState, completion_id: Id, body: BranchOff) -> Ite
     def begun() -> Items[CompletionShape]:
         parent = _whole(desk, completion_id)
         model = desk.model_for(parent, body.model)
-        start = inside(desk.database, model, parent, body.position, picked=body.token_ids or (), typed=body.text or "")
+        start = inside(
+            desk.database,
+            model,
+            parent,
+            body.position,
+            picked=body.token_ids or (),
+            typed=body.text or "",
+            codec=desk.codec_of(parent),
+        )
         if start.ids and start.ids[-1] in model.info.eos_token_ids:
             raise InputError(
                 "the token taken is an EOS, so nothing comes after it; pick it in a session, which saves it as the end"
@@ -128,6 +154,13 @@ async def discard_draft(desk: DeskState, draft_id: Id) -> Response:
     """Stop it and delete it; an undo brings it back."""
     await desk.waiting(desk.drafting.discard, draft_id)
     return Response(status_code=204)
+
+
+def _continued_far(desk: Desk, model: Remote, parent: CompletionRecord, body: Continue) -> Items[CompletionShape]:
+    config = GenerationConfig.from_dict(body.config)
+    config = config.replace(num_return_sequences=max(body.n, config.num_return_sequences))
+    made = generation.continue_completion(desk.database, model, parent, config, codec=desk.codec_of(parent))
+    return Items(items=completion_shapes(desk, made))
 
 
 def _whole(desk: Desk, completion_id: int) -> CompletionRecord:

@@ -152,9 +152,9 @@ def _local(name: str, entry: Entry | None, model: Model | None) -> ModelShape:
 def _remote(entry: Entry, endpoint: Endpoint) -> ModelShape:
     settled = endpoint.settle(Settings.load())
     hidden = "it is behind an endpoint, which shows no distribution and takes no token by hand"
+    measured: Can = True if settled.dialect in ("openai", "vllm") else "its endpoint may give none; what it gives is kept"
     prefill: Can = True if settled.prefill is not None else "its endpoint does not say that it continues a message that was begun"
     score: Can = True if settled.dialect == "vllm" else "its endpoint does not repeat a prompt with logprobs"
-    not_here = "this server makes completions with local models only; `ramify completions generate` asks remote ones"
     return ModelShape(
         name=entry.name,
         kind="remote",
@@ -168,10 +168,10 @@ def _remote(entry: Entry, endpoint: Endpoint) -> ModelShape:
         chat=None,
         eos=[],
         can=Abilities(
-            generate=not_here,
+            generate=True,
             prefill=prefill,
-            logprobs=not_here,
-            score=score if score is not True else not_here,
+            logprobs=measured,
+            score=score,
             tokens=hidden,
             beams=hidden,
             blocks=hidden,

@@ -10,13 +10,15 @@ from pydantic import Field
 from ramify.api.workspace.desk import Desk, DeskState
 from ramify.api.workspace.shapes import Body, Id, Nats, Shape, finite
 from ramify.decoding.config import GenerationConfig
+from ramify.engine.model import Model
 from ramify.engine.requests import TokenLogprob
 from ramify.errors import InputError
 from ramify.models.base import TextCodec
 from ramify.models.detokenizer import StreamDecoder
 from ramify.store.records import TokenLogprob as KeptLogprob
 from ramify.store.token_columns import TokenColumns, token_columns
-from ramify.workbench import generation
+from ramify.workbench import scoring
+from ramify.workbench.asking import name_of
 from ramify.workbench.beginnings import inside
 from ramify.workbench.next_tokens import Next, next_after
 
@@ -94,8 +96,8 @@ def tokens_shape(columns: TokenColumns, codec: TextCodec | None, before: Sequenc
         ids=list(columns.ids),
         text=texts_of(columns.ids, columns.pieces if codec is None else codec.token_bytes, before),
         logprob=None if columns.logprobs is None else finite(columns.logprobs),
-        rank=columns.ranks,
-        entropy=columns.entropies,
+        rank=None if columns.ranks is None else [rank or None for rank in columns.ranks],  # 0: a remote did not tell it
+        entropy=None if columns.entropies is None else finite(columns.entropies),
         alternative_offsets=columns.offsets,
         alternative_ids=columns.alternative_ids,
         alternative_logprobs=finite(columns.alternative_logprobs),
@@ -245,7 +247,7 @@ async def completion_next(
     def looked() -> CandidatesShape:
         record = desk.database.completions.get(completion_id)
         loaded = desk.model_for(record, model)
-        ids = generation.own_ids(loaded, record)
+        ids = scoring.own_ids(desk.database, loaded, record)
         start = inside(desk.database, loaded, record, position)
         also = (ids[position],) if position < len(ids) else ()
         filled = sum(span.end - span.start for span in start.spans if span.origin == "prefill")
@@ -268,10 +270,10 @@ async def score_completion(desk: DeskState, completion_id: Id, body: Score) -> T
         record = desk.database.completions.get(completion_id)
         if record.finish_reason is None:
             raise InputError(f"completion {completion_id} is a draft that still grows; wait for its end, or cancel it")
-        loaded = desk.model_for(record, body.model)
-        generation.score(desk.database, loaded, record, top=body.alternatives)
-        columns = token_columns(desk.database, completion_id, loaded.info.name, alternatives=body.alternatives)
-        return tokens_shape(columns, loaded.codec)
+        asked = desk.any_model(body.model if body.model is not None else desk.maker_name(record))
+        scoring.score(desk.database, asked, record, top=body.alternatives)
+        columns = token_columns(desk.database, completion_id, name_of(asked), alternatives=body.alternatives)
+        return tokens_shape(columns, asked.codec if isinstance(asked, Model) else None)
 
     return await desk.waiting(scored)
 
