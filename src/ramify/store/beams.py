@@ -109,6 +109,11 @@ class Beams:
         with self.database.reading() as connection:
             return {row[0]: bytes(row[1]) for row in connection.execute(query)}
 
+    def learn(self, tree: BeamTreeRecord, pieces: Mapping[int, bytes]) -> None:
+        """Keep the bytes of tokens of the tree's model. No step of the history."""
+        with self.database.writing() as connection:
+            _learn(connection, tree.id, pieces)
+
     def _trees(self, condition: Any) -> Sequence[BeamTreeRecord]:
         models, root = tables.models, nodes.alias("r")
         query = (
@@ -242,6 +247,13 @@ class Beams:
         with self.database.reading() as connection:
             query = select(nodes).where(nodes.c.tree_id == id_of(tree, BeamTreeRecord)).order_by(nodes.c.depth, nodes.c.id)
             return [_record(row) for row in connection.execute(query)]
+
+    def size(self, tree: BeamTreeRecord | int) -> int:
+        """How many nodes a tree has, the root and what is pruned among them."""
+        with self.database.reading() as connection:
+            query = select(func.count()).select_from(nodes).where(nodes.c.tree_id == id_of(tree, BeamTreeRecord))
+            found: int = connection.execute(query).scalar_one()
+            return found
 
     def nodes_by_id(self, ids: Sequence[int]) -> Sequence[BeamNodeRecord]:
         """Those that exist, in the order given."""

@@ -47,10 +47,15 @@ class Unanswered:
         return found[0]
 
     def list(
-        self, facet: FacetRecord | str | None = None, *, state: str = "waiting", limit: int = 50
+        self,
+        facet: FacetRecord | str | None = None,
+        *,
+        state: str = "waiting",
+        limit: int = 50,
+        after: int = 0,
     ) -> Sequence[UnansweredRecord]:
-        """Oldest first."""
-        condition: Any = unanswered.c.state == state
+        """Oldest first; `after` is the id of the last one already seen."""
+        condition: Any = (unanswered.c.state == state) & (unanswered.c.id > after)
         if facet is not None:
             with self.database.reading() as connection:
                 condition = condition & (unanswered.c.facet_id == facet_id_of(connection, name_of(facet)))

@@ -67,6 +67,9 @@ class BeamTree(Growing, Deciding):
         record = database.beams.tree(
             sample, model.info.name, model.info.fingerprint, title=title, prefill=prefill_ids, config=config
         )
+        if unknown := set(prefill_ids) - set(database.beams.pieces(record)):
+            # So that the tree can be read, and saved from, without its model.
+            database.beams.learn(record, {token_id: model.codec.token_bytes[token_id] for token_id in unknown})
         return cls(database, model, record.id)
 
     def follow(self, token_ids: Sequence[int], *, at: At = None, origins: Sequence[str] | None = None) -> BeamNodeRecord:

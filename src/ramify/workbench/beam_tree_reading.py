@@ -69,6 +69,11 @@ class Reading:
         """The text from the root to a node, without the prefill."""
         return self._text(self.path(at))[1]
 
+    @property
+    def prefill_text(self) -> str:
+        """What stands between the prompt and the root."""
+        return self._text(())[0]
+
     def text_of(self, token_ids: Sequence[int]) -> str:
         """The text of any tokens after the root, in the tree or not."""
         return self._text(tuple(token_ids))[1]

@@ -47,6 +47,8 @@ class Workspace:
         self.search = database.search
         self.beams = database.beams
         self.history = database.history
+        self.load: Callable[[str], Model] = load
+        """How a name becomes a model; a server puts its own in, so that a model is loaded once for all its routes."""
         self._models: dict[str, AnyModel] = {}
 
     @classmethod
@@ -77,7 +79,7 @@ class Workspace:
             name = self.facets.effective(facet).target_model
         name = name or self.database.settings.get("target_model") or DEFAULT_MODEL
         if name not in self._models:
-            self._models[name] = connect(name) if is_remote(name) else load(name)
+            self._models[name] = connect(name) if is_remote(name) else self.load(name)
         return self._models[name]
 
     def _local(self, name: str | AnyModel | None, facet: FacetRecord | str | None, what: str) -> Model:
