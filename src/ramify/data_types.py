@@ -137,6 +137,15 @@ def _written(text: str) -> str:
     return text
 
 
+def _json_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema, where JSON can write it."""
+    try:
+        json.dumps(schema, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"JSON cannot write it ({error}); give a JSON Schema of plain values") from None
+    return schema
+
+
 Text = Annotated[str, AfterValidator(_written)]
 Words = Annotated[Text, Field(min_length=1)]
 
@@ -186,7 +195,7 @@ class CompletionRequest(Sampling):
 
     prompt: Text = _allows("a string", ...)
     include_stop_str_in_output: bool | None = _allows("True or False")
-    guided_json: dict[str, Any] | None = _allows("a JSON Schema, as a dict")
+    guided_json: Annotated[dict[str, Any], AfterValidator(_json_schema)] | None = _allows("a JSON Schema, as a dict")
     guided_regex: Text | None = _allows("a regular expression that is not empty", min_length=1)
     guided_choice: list[Words] | None = _allows("a list of strings, not empty", min_length=1)
     guided_grammar: Text | None = _allows("a Lark grammar with a rule `start`", min_length=1)
