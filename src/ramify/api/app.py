@@ -14,7 +14,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from ramify import __version__
-from ramify.api import errors, health, openai, tokens
+from ramify.api import errors, health, llm_engine, openai, tokens
 from ramify.api.auth import LOOPBACK_HOSTS, Doorkeeper
 from ramify.api.bodies import BodyLimits
 from ramify.api.model_pool import Load, ModelPool
@@ -25,7 +25,7 @@ from ramify.workbench.workspace import Workspace
 
 __all__ = ["ROUTERS", "create_app"]
 
-ROUTERS = (health.router, openai.router, tokens.router)
+ROUTERS = (health.router, openai.router, llm_engine.router, tokens.router)
 
 
 def create_app(

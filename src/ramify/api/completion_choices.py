@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ramify.api.openai_answers import ChatLogprobs, LegacyLogprobs, choice_end, prompt_logprobs
-from ramify.api.openai_fields import ChatRequest, CompletionRequest
+from ramify.api.errors import ApiError
+from ramify.api.openai_answers import ChatLogprobs, LegacyLogprobs, choice_end, prompt_logprobs, usage
+from ramify.api.openai_fields import ChatRequest, CompletionRequest, Sampling, StreamOptions
 from ramify.api.running import Answer, Piece
+from ramify.api.streaming import DONE, event
 from ramify.engine.model import Model
 from ramify.engine.requests import CompletionResult, TokenLogprob
 
@@ -23,10 +25,13 @@ class Choices(ABC):
     whole_object: str
     chunk_object: str
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, body: Sampling) -> None:
         self.id = f"{self.prefix}-{uuid.uuid4().hex}"
         self.created = int(time.time())
         self.model = model
+        self._options = body.stream_options or StreamOptions()
+        self._answers: dict[int, Answer] = {}
+        self._made = 0
 
     def head(self, *, chunk: bool = True) -> dict[str, Any]:
         """What every object of the request begins with."""
@@ -39,9 +44,35 @@ class Choices(ABC):
             "system_fingerprint": info.fingerprint,
         }
 
-    @abstractmethod
     def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
-        """All at once."""
+        return self.head(chunk=False) | self.body(answers) | {"usage": usage(answers)}
+
+    def written(self, pieces: Sequence[Piece]) -> bytes:
+        found: list[bytes] = []
+        for piece in pieces:
+            self._answers[piece.part] = piece.answer
+            self._made += len(piece.event.token_ids) if piece.event is not None else 0
+            for chunk in self.chunks(piece):
+                if self._options.continuous_usage_stats:
+                    prompt = sum(len(answer.prompt_ids) for answer in self._answers.values())
+                    total = prompt + self._made
+                    chunk["usage"] = {"prompt_tokens": prompt, "completion_tokens": self._made, "total_tokens": total}
+                elif self._options.include_usage:
+                    chunk["usage"] = None
+                found.append(event(chunk))
+        return b"".join(found)
+
+    def end(self) -> bytes:
+        if not self._options.include_usage:
+            return DONE
+        return event(self.head() | {"choices": [], "usage": usage(list(self._answers.values()))}) + DONE
+
+    def failure(self, error: ApiError) -> bytes:
+        return event(error.body) + DONE
+
+    @abstractmethod
+    def body(self, answers: Sequence[Answer]) -> dict[str, Any]:
+        """The choices, and what stands beside them."""
 
     @abstractmethod
     def chunks(self, piece: Piece) -> Iterator[dict[str, Any]]:
@@ -58,18 +89,18 @@ class CompletionChoices(Choices):
     whole_object = chunk_object = "text_completion"
 
     def __init__(self, model: Model, body: CompletionRequest, prompts: Sequence[str | Sequence[int]]) -> None:
-        super().__init__(model)
+        super().__init__(model, body)
         self._body = body
         self._prompts = prompts
         self._n = body.n or 1
         self._logprobs: dict[int, LegacyLogprobs] = {}
 
-    def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
+    def body(self, answers: Sequence[Answer]) -> dict[str, Any]:
         choices = []
         for part, answer in enumerate(answers):
             for j, result in enumerate(self._best(answer)):
                 choices.append(self._whole_choice(part, part * self._n + j, answer, result))
-        return self.head(chunk=False) | {"choices": choices}
+        return {"choices": choices}
 
     def _best(self, answer: Answer) -> Sequence[CompletionResult | None]:
         """The n likeliest a token, where more were made; [None] where nothing was."""
@@ -104,16 +135,16 @@ class CompletionChoices(Choices):
         if piece.event is None:
             yield from self._first_chunks(piece)
             return
-        event, body = piece.event, self._body
-        index = piece.part * self._n + event.index
-        if event.text or event.finish_reason or (event.token_ids and (body.logprobs is not None or body.return_token_ids)):
-            found = self._empty(index) | {"text": event.text}
+        made, body = piece.event, self._body
+        index = piece.part * self._n + made.index
+        if made.text or made.finish_reason or (made.token_ids and (body.logprobs is not None or body.return_token_ids)):
+            found = self._empty(index) | {"text": made.text}
             if body.logprobs is not None:
-                found["logprobs"] = self._maker(index).generated(event.logprobs)
+                found["logprobs"] = self._maker(index).generated(made.logprobs)
             if body.return_token_ids:
-                found["token_ids"] = list(event.token_ids)
-            if event.result is not None:
-                found |= choice_end(event.result)
+                found["token_ids"] = list(made.token_ids)
+            if made.result is not None:
+                found |= choice_end(made.result)
             yield self._chunk(found)
 
     def _first_chunks(self, piece: Piece) -> Iterator[dict[str, Any]]:
@@ -162,14 +193,15 @@ class ChatChoices(Choices):
     chunk_object = "chat.completion.chunk"
 
     def __init__(self, model: Model, body: ChatRequest) -> None:
-        super().__init__(model)
+        super().__init__(model, body)
         self._body = body
         self._logprobs = ChatLogprobs(model.codec, as_ids=bool(body.return_tokens_as_token_ids))
 
-    def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
+    def body(self, answers: Sequence[Answer]) -> dict[str, Any]:
         (answer,) = answers
-        found = self.head(chunk=False)
-        found["choices"] = [self._whole_choice(index, result) for index, result in enumerate(answer.completions)]
+        found: dict[str, Any] = {
+            "choices": [self._whole_choice(index, result) for index, result in enumerate(answer.completions)]
+        }
         if self._body.prompt_logprobs is not None and answer.measured is not None:
             found["prompt_logprobs"] = prompt_logprobs(self.model.codec, answer.measured.logprobs)
         if self._body.return_token_ids:
@@ -195,16 +227,16 @@ class ChatChoices(Choices):
                     chunk["prompt_token_ids"] = list(piece.answer.prompt_ids)
                 yield chunk
             return
-        event, body = piece.event, self._body
-        if event.text or (event.token_ids and (body.logprobs or body.return_token_ids)):
-            found = self._choice(event.index, {"content": event.text})
+        made, body = piece.event, self._body
+        if made.text or (made.token_ids and (body.logprobs or body.return_token_ids)):
+            found = self._choice(made.index, {"content": made.text})
             if body.logprobs:
-                found["logprobs"] = self._logprobs.generated(event.logprobs)
+                found["logprobs"] = self._logprobs.generated(made.logprobs)
             if body.return_token_ids:
-                found["token_ids"] = list(event.token_ids)
+                found["token_ids"] = list(made.token_ids)
             yield self._chunk(found)
-        if event.result is not None:
-            yield self._chunk(self._choice(event.index, {}) | choice_end(event.result))
+        if made.result is not None:
+            yield self._chunk(self._choice(made.index, {}) | choice_end(made.result))
 
     @staticmethod
     def _choice(index: int, delta: Mapping[str, Any]) -> dict[str, Any]:

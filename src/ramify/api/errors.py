@@ -39,6 +39,7 @@ STATUSES: tuple[tuple[type[errors.RamifyError], int, str | None], ...] = (
     (errors.UnsafeModelError, 403, "unsafe_model"),
     (errors.ConstraintError, 400, "invalid_constraint"),
     (errors.ConfigError, 400, "invalid_value"),
+    (errors.BadRequestError, 400, "invalid_value"),
     (errors.InputError, 400, None),
     (errors.WorkspaceError, 503, "workspace_unavailable"),
     (errors.RemoteError, 502, "upstream_error"),
@@ -81,12 +82,18 @@ def error_of(error: BaseException) -> ApiError:
         return error
     for kind, status, code in STATUSES:
         if isinstance(error, kind):
-            fields = error.fields if isinstance(error, errors.ConfigError) else ()
-            if isinstance(error, errors.ModelNotFoundError):
-                fields = ("model",)
-            return ApiError(status, str(error), param=fields[0] if fields else None, code=code)
+            return ApiError(status, str(error), param=_param(error), code=code)
     log.error("a request failed", exc_info=error)
     return ApiError(500, SECRETIVE, code="internal_error")
+
+
+def _param(error: BaseException) -> str | None:
+    """The field that is to blame."""
+    if isinstance(error, errors.ConfigError):
+        return error.fields[0] if error.fields else None
+    if isinstance(error, errors.BadRequestError):
+        return error.param
+    return "model" if isinstance(error, errors.ModelNotFoundError) else None
 
 
 def error_response(error: ApiError, path: str = "") -> Response:

@@ -128,10 +128,6 @@ class Sampling(Fields):
     use_cache: bool | None = None
     processors: list[str] | None = None
 
-    @property
-    def usage_wanted(self) -> bool:
-        return self.stream_options is not None and self.stream_options.include_usage
-
 
 class CompletionRequest(Sampling):
     """The body of POST /v1/completions."""
