@@ -36,6 +36,12 @@ class Shape(BaseModel):
     """A shape whose refusals are ours."""
 
     def __init__(self, **fields: Any) -> None:
+        # Before pydantic, which would gather a complaint for each of a million unknown names.
+        if self.model_config.get("extra") == "forbid":
+            names = [field.alias or key for key, field in type(self).model_fields.items()]
+            unknown = next((name for name in fields if name not in names and name not in type(self).model_fields), None)
+            if unknown is not None:
+                raise _unknown(unknown, names)
         try:
             super().__init__(**fields)
         except ValidationError as error:
@@ -286,15 +292,17 @@ def _refusal(error: ValidationError, shape: type[BaseModel]) -> BadRequestError:
     if kind == "value_error":
         return BadRequestError(f"{name}: {first['ctx']['error']}" if name else str(first["ctx"]["error"]), param=top)
     names = {field.alias or key: field for key, field in shape.model_fields.items()}
-    if kind == "extra_forbidden":
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"the parameters are {', '.join(names)}"
-        return BadRequestError(f"{name} is not a parameter; {hint}", param=top)
     allowed = names[top].description if top in names and names[top].description else first["msg"]
     if kind == "missing":
         return BadRequestError(f"{name} is missing; it must be {allowed}", param=top)
     subject = "it" if name == top else str(top)
     return BadRequestError(f"{name} is {_shown(first['input'])}; {subject} must be {allowed}", param=top)
+
+
+def _unknown(name: str, names: list[str]) -> BadRequestError:
+    near = difflib.get_close_matches(name[:SHOWN], names, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"the parameters are {', '.join(names)}"
+    return BadRequestError(f"{name[:SHOWN]} is not a parameter; {hint}", param=name[:SHOWN])
 
 
 def _shown(value: object) -> str:
