@@ -8,6 +8,13 @@ from ramify.api.admission import Admission, Turn
 from ramify.api.errors import ApiError
 
 
+def enter(admission: Admission, rows: list[int]) -> Turn:
+    """A request that is ready as soon as it has entered."""
+    turn = admission.enter(rows)
+    turn.ready()
+    return turn
+
+
 def open_doors(turn: Turn) -> list[int]:
     """The parts that may run."""
     return [part for part, door in enumerate(turn._doors) if door.is_set()]
@@ -15,7 +22,7 @@ def open_doors(turn: Turn) -> list[int]:
 
 def test_parts_are_let_in_while_their_rows_fit() -> None:
     admission = Admission(places=4, max_queue=10)
-    first, second = admission.enter([2, 2, 2]), admission.enter([1])
+    first, second = enter(admission, [2, 2, 2]), enter(admission, [1])
     assert (open_doors(first), open_doors(second)) == ([0, 1], [])
     assert (admission.running, admission.waiting) == (4, 3)
     first.done(0)
@@ -24,7 +31,7 @@ def test_parts_are_let_in_while_their_rows_fit() -> None:
 
 def test_requests_come_in_by_turns() -> None:
     admission = Admission(places=1, max_queue=100)
-    many, one, two = admission.enter([1] * 5), admission.enter([1]), admission.enter([1, 1])
+    many, one, two = enter(admission, [1] * 5), enter(admission, [1]), enter(admission, [1, 1])
     order = []
     running = (many, 0)
     for _ in range(8):
@@ -40,25 +47,25 @@ def test_requests_come_in_by_turns() -> None:
 def test_exactly_what_does_not_fit_into_places_and_queue_is_refused() -> None:
     admission = Admission(places=2, max_queue=3)
     for _ in range(5):
-        admission.enter([1])
+        enter(admission, [1])
     with pytest.raises(ApiError) as caught:
-        admission.enter([1])
+        enter(admission, [1])
     assert (caught.value.status, caught.value.code, caught.value.headers) == (429, "queue_full", {"retry-after": "1"})
     assert (admission.running, admission.waiting, admission.refused) == (2, 3, 1)
 
 
 def test_n_counts_as_n() -> None:
     admission = Admission(places=4, max_queue=4)
-    admission.enter([4])
-    admission.enter([3])
+    enter(admission, [4])
+    enter(admission, [3])
     with pytest.raises(ApiError, match="4 completions run, 3 wait"):
-        admission.enter([2])
-    admission.enter([1])
+        enter(admission, [2])
+    enter(admission, [1])
 
 
 def test_one_wider_than_the_engine_runs_alone_and_is_not_overtaken() -> None:
     admission = Admission(places=2, max_queue=8)
-    first, wide, later = admission.enter([1]), admission.enter([5]), admission.enter([1])
+    first, wide, later = enter(admission, [1]), enter(admission, [5]), enter(admission, [1])
     assert (open_doors(wide), open_doors(later)) == ([], [])
     first.done(0)
     assert (open_doors(wide), open_doors(later)) == ([0], [])
@@ -74,7 +81,7 @@ def test_what_could_never_be_let_in_is_the_requests_fault() -> None:
 
 def test_who_leaves_gives_everything_back_once() -> None:
     admission = Admission(places=2, max_queue=8)
-    gone, waiting = admission.enter([1, 1, 1]), admission.enter([2])
+    gone, waiting = enter(admission, [1, 1, 1]), enter(admission, [2])
     gone.done(0)
     gone.close()
     gone.close()
@@ -87,7 +94,7 @@ def test_who_leaves_gives_everything_back_once() -> None:
 def test_a_turn_that_comes_is_told() -> None:
     async def story() -> str:
         admission = Admission(places=1, max_queue=1)
-        first, second = admission.enter([1]), admission.enter([1])
+        first, second = enter(admission, [1]), enter(admission, [1])
         await first.comes(0)
         waiting = asyncio.create_task(second.comes(0))
         await asyncio.sleep(0)
@@ -97,3 +104,16 @@ def test_a_turn_that_comes_is_told() -> None:
         return "came"
 
     assert asyncio.run(story()) == "came"
+
+
+def test_who_is_not_ready_counts_and_keeps_nobody_waiting() -> None:
+    admission = Admission(places=1, max_queue=1)
+    preparing = admission.enter([1])
+    quick = enter(admission, [1])
+    assert (open_doors(preparing), open_doors(quick)) == ([], [0])
+    assert (admission.running, admission.waiting) == (1, 1)
+    with pytest.raises(ApiError, match="1 completions run, 1 wait"):
+        admission.enter([1])
+    preparing.close()
+    preparing.ready()
+    assert (admission.running, admission.waiting) == (1, 0)

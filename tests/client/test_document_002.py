@@ -5,15 +5,17 @@ Its model, llama-2-7b, is a name of the registry here, as an owner would give it
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.api.serving_process import KEY, Serving, serving
 
+from ramify.errors import NotFoundError
 from ramify.models.registry import Registry
 
-SAY = Callable[[str], str]
+Say = Callable[[str], str]
 
 CALL = """
 from ramify import Completion
@@ -73,12 +75,30 @@ asyncio.run(main())
 UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> SAY:
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder whose registry knows the document's model."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAMIFY_HOME", str(folder))
+        Registry().add("llama-2-7b", "tiny")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(home: Path) -> Iterator[Serving]:
+    with serving(home) as found:
+        yield found
+
+
+@pytest.fixture(params=["in this process", "over HTTP"])
+def run(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
     """Runs an example as a program of its own would run, and gives what it printed."""
+    monkeypatch.setenv("RAMIFY_HOME", str(home))
     monkeypatch.delenv("RAMIFY_BASE_URL", raising=False)
-    monkeypatch.setenv("RAMIFY_HOME", str(tmp_path))
-    Registry().add("llama-2-7b", "tiny")
+    if request.param == "over HTTP":
+        monkeypatch.setenv("RAMIFY_BASE_URL", request.getfixturevalue("server").url)
+        monkeypatch.setenv("RAMIFY_API_KEY", KEY)
 
     def ran(example: str) -> str:
         exec(compile(example, "document 002", "exec"), {"__name__": "__main__"})
@@ -97,25 +117,25 @@ def is_a_response(line: str) -> dict[str, Any]:
     return output
 
 
-def test_a_call(run: SAY) -> None:
+def test_a_call(run: Say) -> None:
     first, text = run(CALL).split("\n", 1)
     output = is_a_response(first)
     assert text == output["text"] + "\n"
     assert (output["num_completion_tokens"], output["finish_reason"]) == (10, "length") or output["finish_reason"] == "eos"
 
 
-def test_a_stream(run: SAY) -> None:
+def test_a_stream(run: Say) -> None:
     # It names no seed, and a model may begin with its EOS: but not three times.
     said = next(filter(None, (run(STREAM) for _ in range(3))))
     assert "status_code" not in said
 
 
-def test_an_async_call(run: SAY) -> None:
+def test_an_async_call(run: Say) -> None:
     output = is_a_response(run(ASYNC))
     assert 1 <= output["num_completion_tokens"] <= 10
     assert output["text"]
 
 
-def test_a_stream_of_a_model_that_is_not_there(run: SAY) -> None:
-    with pytest.raises(Exception, match="llama-3-70b"):
+def test_a_stream_of_a_model_that_is_not_there(run: Say) -> None:
+    with pytest.raises(NotFoundError, match="llama-3-70b"):
         run(STREAM.replace("llama-2-7b", "llama-3-70b"))

@@ -21,7 +21,11 @@ LONGEST_RETRY_S = 60
 
 
 class Turn:
-    """One request's place in the queue, for all its parts. `close` gives back whatever it still holds."""
+    """One request's place in the queue, for all its parts. `close` gives back whatever it still holds.
+
+    A request counts from the moment it enters, and stands in line from the moment it is `ready`: what still tokenizes a long
+    prompt or compiles a grammar keeps nobody from the engine.
+    """
 
     def __init__(self, admission: "Admission", rows: Sequence[int]) -> None:
         """rows: how many completions each part makes."""
@@ -32,6 +36,10 @@ class Turn:
         """How many parts have been let in."""
         self._inside: set[int] = set()
         self._closed = False
+
+    def ready(self) -> None:
+        """Stand in line. Called once."""
+        self._admission._line_up(self)
 
     async def comes(self, part: int) -> None:
         """Wait until this part may run."""
@@ -63,6 +71,8 @@ class Admission:
         self.max_queue = max_queue
         self.running = 0
         self.refused = 0
+        self._entered: set[Turn] = set()
+        """Requests of which a part has not been let in."""
         self._queue: list[tuple[int, int, Turn]] = []
         """A heap of (point, arrival, request)."""
         self._arrivals = itertools.count()
@@ -76,7 +86,7 @@ class Admission:
     @property
     def waiting(self) -> int:
         """Completions that wait to be let in."""
-        return sum(turn.waiting_rows for _, _, turn in self._queue)
+        return sum(turn.waiting_rows for turn in self._entered)
 
     def enter(self, rows: Sequence[int]) -> Turn:
         """A place in the queue for a request. Raises ApiError: 429 where it is full, 400 for what could never be let in."""
@@ -99,10 +109,13 @@ class Admission:
                 headers={"retry-after": str(wait_s)},
             )
         turn = Turn(self, rows)
-        if rows:
-            heapq.heappush(self._queue, (self._point, next(self._arrivals), turn))
-        self._let_in()
+        self._entered.add(turn)
         return turn
+
+    def _line_up(self, turn: Turn) -> None:
+        if turn.rows and not turn._closed:
+            heapq.heappush(self._queue, (self._point, next(self._arrivals), turn))
+            self._let_in()
 
     def retry_after_s(self) -> int:
         """About when half of those who wait will have been let in, from how long rows took lately."""
@@ -126,6 +139,7 @@ class Admission:
                 heapq.heapreplace(self._queue, (point + turn.rows[part], arrival, turn))
             else:
                 heapq.heappop(self._queue)
+                self._entered.discard(turn)
 
     def _left(self, rows: int) -> None:
         self._count_time()
@@ -142,6 +156,7 @@ class Admission:
         self._since = now
 
     def _withdraw(self, turn: Turn) -> None:
+        self._entered.discard(turn)
         self._queue = [entry for entry in self._queue if entry[2] is not turn]
         heapq.heapify(self._queue)
         for part in tuple(turn._inside):

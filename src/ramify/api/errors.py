@@ -47,6 +47,9 @@ STATUSES: tuple[tuple[type[errors.RamifyError], int, str | None], ...] = (
 )
 """The first kind that fits decides."""
 
+UNPARSED = "There was an error parsing the body"
+"""FastAPI's words for a body that is no text."""
+
 SECRETIVE = "the server failed; its log says why"
 """All that a client learns of a defect."""
 
@@ -113,6 +116,8 @@ def install(app: FastAPI) -> None:
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if error.status_code == 400 and error.detail == UNPARSED:
+            return error_response(ApiError(400, "the body is not JSON in UTF-8", code="invalid_json"), request.url.path)
         message = f"{request.method} {request.url.path}: {error.detail}" if error.status_code in (404, 405) else str(error.detail)
         found = ApiError(error.status_code, message, headers=error.headers)
         return error_response(found, request.url.path)
@@ -149,7 +154,8 @@ def _unfit(error: RequestValidationError, content_type: str) -> ApiError:
     if kind == "missing":
         return ApiError(400, f"{param or 'the body'} is missing", param=param or None, code="missing")
     given = _shown(first.get("input"))
-    message = f"{param or 'the body'} is {given}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    why = str(first["msg"]).removeprefix("Value error, ")
+    message = f"{param or 'the body'} is {given}: {why[:1].lower()}{why[1:]}"
     return ApiError(400, message, param=param or None, code="invalid_value")
 
 

@@ -84,20 +84,24 @@ class _Engines(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         gauges = {name: GaugeMetricFamily(name, help, labels=["model"]) for name, help in GAUGES.items()}
         counters = {name: CounterMetricFamily(name, help, labels=["model"]) for name, help in COUNTERS.items()}
-        for name, model in self._models.loaded().items():
-            engine, admission = model.engine, self._models.admission(name)
-            running = sum(task.width for task in tuple(engine.scheduler.running) if not task.done)
-            inside = sum(task.width for task in tuple(engine.scheduler.waiting) if not task.done)
-            failed = self._models.failure(name) is not None
-            values = {
-                "ramify_completions_running": running,
-                "ramify_completions_waiting": admission.waiting + inside,
-                "ramify_kv_cache_bytes": engine.backend.size_bytes(),
-                "ramify_engine_up": 0 if failed else 1,
-                "ramify_forward_passes": engine.forward_passes,
-                "ramify_computed_tokens": engine.computed_tokens,
-                "ramify_requests_refused": admission.refused,
-            }
+        loaded = self._models.loaded()
+        for name, admission in self._models.admissions().items():
+            values: dict[str, float] = {"ramify_requests_refused": admission.refused}
+            running = inside = 0
+            if name in loaded:
+                engine = loaded[name].engine
+                running = sum(task.width for task in tuple(engine.scheduler.running) if not task.done)
+                inside = sum(task.width for task in tuple(engine.scheduler.waiting) if not task.done)
+                values |= {
+                    "ramify_kv_cache_bytes": engine.backend.size_bytes(),
+                    "ramify_engine_up": 0 if self._models.failure(name) is not None else 1,
+                    "ramify_forward_passes": engine.forward_passes,
+                    "ramify_computed_tokens": engine.computed_tokens,
+                }
+            # What was let in and has not reached the engine, or has just left it, counts as waiting.
+            on_the_way = max(0, admission.running - running - inside)
+            values["ramify_completions_running"] = running
+            values["ramify_completions_waiting"] = admission.waiting + inside + on_the_way
             for key, value in values.items():
                 (gauges.get(key) or counters[key]).add_metric([name], value)
         yield from gauges.values()

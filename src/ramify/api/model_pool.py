@@ -116,6 +116,10 @@ class ModelPool:
         with self._lock:
             return self._of(name).admission
 
+    def admissions(self) -> dict[str, Admission]:
+        """The queues that there are, those before models on their way into memory too."""
+        return {name: served.admission for name, served in tuple(self._served.items())}
+
     def failure(self, name: str) -> Exception | None:
         """What the model's engine failed of, if it did not answer since."""
         served = self._served.get(name)

@@ -6,7 +6,7 @@ Unknown fields are refused. What the official clients send without being asked i
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from ramify.api.errors import ApiError
 from ramify.decoding.config import GenerationConfig
@@ -17,6 +17,16 @@ __all__ = ["ChatRequest", "CompletionRequest", "Fields", "StreamOptions", "confi
 
 MOST_FIELDS = 200
 
+
+def _unicode(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"it has a lone surrogate at character {error.start}; it must be Unicode text") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_unicode)]
 Ids = Annotated[list[int], Field(fail_fast=True)]
 Texts = Annotated[list[str], Field(fail_fast=True)]
 
@@ -58,29 +68,29 @@ class StructuredOutputs(Fields):
     """vLLM's; at most one of them."""
 
     json_: dict[str, Any] | bool | str | None = Field(None, alias="json")
-    regex: str | None = None
-    choice: list[str] | None = None
-    grammar: str | None = None
+    regex: Text | None = None
+    choice: list[Text] | None = None
+    grammar: Text | None = None
     json_object: bool | None = None
 
 
 class Sampling(Fields):
     """How tokens are chosen. A field without a description is OpenAI's or vLLM's own, with its meaning there."""
 
-    model: str | None = Field(
+    model: Text | None = Field(
         None, min_length=1, description="A name of /v1/models, or name@facet; left out, the server's default."
     )
     n: int | None = Field(None, ge=1, le=128)
     temperature: float | None = Field(None, ge=0, description="0 is greedy; left out, 1.")
     top_p: float | None = None
-    stop: str | list[str] | None = None
+    stop: Text | list[Text] | None = None
     seed: int | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     logit_bias: dict[str, float] | None = Field(None, description="Token id to a bias from -100 to 100.")
-    user: str | None = Field(None, description="A label; it changes nothing.")
+    user: Text | None = Field(None, description="A label; it changes nothing.")
     response_format: ResponseFormat | None = None
 
     # vLLM's.
@@ -100,9 +110,9 @@ class Sampling(Fields):
     return_token_ids: bool | None = None
     return_tokens_as_token_ids: bool | None = None
     guided_json: dict[str, Any] | bool | str | None = None
-    guided_regex: str | None = None
-    guided_choice: list[str] | None = None
-    guided_grammar: str | None = None
+    guided_regex: Text | None = None
+    guided_choice: list[Text] | None = None
+    guided_grammar: Text | None = None
     structured_outputs: StructuredOutputs | None = None
     priority: Literal[0] | None = None
 
@@ -132,13 +142,13 @@ class Sampling(Fields):
     bos_token_id: int | None = None
     max_time: float | None = None
     json_schema: dict[str, Any] | bool | str | None = None
-    regex: str | None = None
-    choices: list[str] | None = None
-    grammar: str | None = None
-    required_words: str | list[str] | None = None
-    forbidden_words: str | list[str] | None = None
+    regex: Text | None = None
+    choices: list[Text] | None = None
+    grammar: Text | None = None
+    required_words: Text | list[Text] | None = None
+    forbidden_words: Text | list[Text] | None = None
     use_cache: bool | None = None
-    processors: list[str] | None = None
+    processors: list[Text] | None = None
 
 
 class CompletionRequest(Sampling):
@@ -147,7 +157,7 @@ class CompletionRequest(Sampling):
     prompt: str | Texts | Ids | Annotated[list[Ids], Field(fail_fast=True)] = Field(
         description="A text, token ids, or a list of either. Special tokens written in a text count as such."
     )
-    suffix: str | None = Field(None, description="What follows the completion, where the model can fill in.")
+    suffix: Text | None = Field(None, description="What follows the completion, where the model can fill in.")
     max_tokens: int | None = Field(16, ge=0, description="0, with echo or prompt_logprobs, measures the prompt alone.")
     best_of: int | None = Field(None, ge=1, le=128)
     echo: bool | None = None
