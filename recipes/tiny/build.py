@@ -74,7 +74,11 @@ def main() -> None:
     parser.add_argument("--sft-seconds", type=float, default=3300)
     parser.add_argument("--settle-seconds", type=float, default=4800)
     given = parser.parse_args()
-    seconds = {"pretrain_seconds": given.pretrain_seconds, "sft_seconds": given.sft_seconds, "settle_seconds": given.settle_seconds}
+    seconds = {
+        "pretrain_seconds": given.pretrain_seconds,
+        "sft_seconds": given.sft_seconds,
+        "settle_seconds": given.settle_seconds,
+    }
     steps = commands(given.cache, **seconds)
     for step in STEPS[STEPS.index(given.first) :]:
         if step == "material":

@@ -75,7 +75,7 @@ def test_every_way_of_making_a_completion_is_there_with_where_it_came_from(told:
     assert shown(ramify, 6)["mean_logprob"] == pytest.approx(beam["mean_logprob"], abs=1e-5)
 
     # Two blocks of at most twelve tokens, each with its seed.
-    assert [each["start"] for each in blocks["details"]["blocks"]][0] == 0
+    assert blocks["details"]["blocks"][0]["start"] == 0
     assert {each["seed"] for each in blocks["details"]["blocks"]} <= {3, 4}
     assert (blocks["model"], set(origins(blocks))) == ("tiny", {"sampled"})
     assert all(each["fingerprint"] == whole["fingerprint"] != "" for each in (second, edited, picked, beam, blocks, grown))
