@@ -1,6 +1,6 @@
 """A workspace in the hand: the store's repositories, the loaded models, and what needs both."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,6 +37,8 @@ class Workspace:
         self.search = database.search
         self.beams = database.beams
         self.history = database.history
+        self.load: Callable[[str], Model] = load
+        """How a name becomes a model; a server puts its own in, so that a model is loaded once for all its routes."""
         self._models: dict[str, Model] = {}
 
     @classmethod
@@ -66,7 +68,7 @@ class Workspace:
             name = self.facets.effective(facet).target_model
         name = name or self.database.settings.get("target_model") or DEFAULT_MODEL
         if name not in self._models:
-            self._models[name] = load(name)
+            self._models[name] = self.load(name)
         return self._models[name]
 
     # Making completions.

@@ -1,0 +1,154 @@
+"""What went wrong, as every client is told it: a status, and {"error": {"message", "type", "param", "code"}}."""
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from ramify import errors
+
+__all__ = ["ApiError", "ErrorBody", "error_of", "error_response", "install"]
+
+log = logging.getLogger(__name__)
+
+ErrorBody = dict[str, dict[str, str | None]]
+
+TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    429: "rate_limit_error",
+    502: "upstream_error",
+    503: "unavailable_error",
+    504: "timeout_error",
+}
+"""OpenAI's words where it has one. Other statuses below 500 are invalid requests, the rest server errors."""
+
+STATUSES: tuple[tuple[type[errors.RamifyError], int, str | None], ...] = (
+    (errors.PromptTooLongError, 400, "context_length_exceeded"),
+    (errors.ModelNotFoundError, 404, "model_not_found"),
+    (errors.NotFoundError, 404, "not_found"),
+    (errors.UnsupportedError, 400, "unsupported"),
+    (errors.UnsafeModelError, 403, "unsafe_model"),
+    (errors.ConstraintError, 400, "invalid_constraint"),
+    (errors.ConfigError, 400, "invalid_value"),
+    (errors.InputError, 400, None),
+    (errors.WorkspaceError, 503, "workspace_unavailable"),
+    (errors.RemoteError, 502, "upstream_error"),
+    (errors.EngineError, 500, "engine_failed"),
+)
+"""The first kind that fits decides."""
+
+SECRETIVE = "the server failed; its log says why"
+"""All that a client learns of a defect."""
+
+
+class ApiError(errors.RamifyError):
+    """An answer with a status of its own. `headers` go with it, such as Retry-After."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        type: str | None = None,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.type = type or TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+        self.param = param
+        self.code = code
+        self.headers = dict(headers or {})
+
+    @property
+    def body(self) -> ErrorBody:
+        return {"error": {"message": str(self), "type": self.type, "param": self.param, "code": self.code}}
+
+
+def error_of(error: BaseException) -> ApiError:
+    """What a client is told of any exception; a defect of ours is logged and not shown."""
+    if isinstance(error, ApiError):
+        return error
+    for kind, status, code in STATUSES:
+        if isinstance(error, kind):
+            fields = error.fields if isinstance(error, errors.ConfigError) else ()
+            return ApiError(status, str(error), param=fields[0] if fields else None, code=code)
+    log.error("a request failed", exc_info=error)
+    return ApiError(500, SECRETIVE, code="internal_error")
+
+
+def error_response(error: ApiError, path: str = "") -> Response:
+    """The error as a response. LLM Engine's clients look for the message in `detail`, so its routes have that too."""
+    body: dict[str, Any] = dict(error.body)
+    if path.startswith("/v1/llm/"):
+        body["detail"] = str(error)
+    # ASCII: a message may quote a lone surrogate, which UTF-8 cannot carry.
+    return Response(json.dumps(body), error.status, error.headers, media_type="application/json")
+
+
+def install(app: FastAPI) -> None:
+    """Every way in which a request can fail ends in the one shape."""
+
+    async def failed(request: Request, error: Exception) -> Response:
+        return error_response(error_of(error), request.url.path)
+
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        message = f"{request.method} {request.url.path}: {error.detail}" if error.status_code in (404, 405) else str(error.detail)
+        found = ApiError(error.status_code, message, headers=error.headers)
+        return error_response(found, request.url.path)
+
+    async def unfit(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return error_response(_unfit(error, request.headers.get("content-type", "")), request.url.path)
+
+    app.add_exception_handler(errors.RamifyError, failed)
+    app.add_exception_handler(HTTPException, refused)
+    app.add_exception_handler(RequestValidationError, unfit)
+    app.add_exception_handler(Exception, failed)
+
+
+def _unfit(error: RequestValidationError, content_type: str) -> ApiError:
+    """The first thing that did not fit, by its path in the request."""
+    first = error.errors()[0]
+    where = [str(step) for step in first["loc"]]
+    kind, source = str(first["type"]), where[0]
+    if source == "body" and isinstance(error.body, bytes) and error.body and not _is_json(content_type):
+        return ApiError(
+            415, f"the body is {content_type or 'of no stated type'}; send application/json", code="unsupported_media_type"
+        )
+    if kind == "json_invalid":
+        return ApiError(400, f"the body is not JSON: {first.get('ctx', {}).get('error', first['msg'])}", code="invalid_json")
+    param = ".".join(step for step in where[1:] if not step.startswith(("function-", "list[", "str", "constrained")))
+    if kind == "extra_forbidden":
+        return ApiError(
+            400,
+            f"unknown field {param!r}; it is not one of this route's, and nothing is ignored",
+            param=param,
+            code="unknown_field",
+        )
+    if kind == "missing":
+        return ApiError(400, f"{param or 'the body'} is missing", param=param or None, code="missing")
+    given = _shown(first.get("input"))
+    message = f"{param or 'the body'} is {given}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    return ApiError(400, message, param=param or None, code="invalid_value")
+
+
+def _is_json(content_type: str) -> bool:
+    essence = content_type.partition(";")[0].strip().lower()
+    return essence == "application/json" or (essence.startswith("application/") and essence.endswith("+json"))
+
+
+def _shown(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 100 else f"{shown[:100]}…"
