@@ -4,4 +4,4 @@ from pathlib import Path
 
 __all__ = ["FOLDER"]
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).resolve().parent
