@@ -7,6 +7,7 @@ RamifyError
 │   ├── PromptTooLongError            more tokens than the model's context window
 │   ├── ModelNotFoundError            no model of that name or folder
 │   ├── NotFoundError                 no sample, completion, facet, tag, filter or tree of that id or name
+│   ├── StaleError                    a record was changed by somebody else since it was read
 │   ├── UnsafeModelError              pickled weights or remote code, and nobody asked for them
 │   └── UnsupportedError              this model or backend cannot do what was asked
 ├── WorkspaceError                    the workspace cannot be opened, read or written
@@ -31,6 +32,7 @@ __all__ = [
     "PromptTooLongError",
     "RamifyError",
     "RemoteError",
+    "StaleError",
     "UnsafeModelError",
     "UnsupportedError",
     "WorkspaceError",
@@ -75,6 +77,10 @@ class ModelNotFoundError(InputError):
 
 class NotFoundError(InputError):
     """No sample, completion, facet, tag, filter or tree of that id or name."""
+
+
+class StaleError(InputError):
+    """A record was changed by somebody else since it was read."""
 
 
 class UnsafeModelError(InputError):

@@ -14,7 +14,12 @@ from typing import Any
 from fastapi import FastAPI
 
 from ramify import __version__
+<<<<<<< HEAD
 from ramify.api import errors, health, studio
+=======
+from ramify.api import errors, health
+from ramify.api import workspace as workspace_routes
+>>>>>>> api
 from ramify.api.auth import LOOPBACK_HOSTS, Doorkeeper
 from ramify.api.bodies import BodyLimits
 from ramify.api.model_pool import Load, ModelPool
@@ -25,7 +30,7 @@ from ramify.workbench.workspace import Workspace
 
 __all__ = ["ROUTERS", "create_app"]
 
-ROUTERS = (health.router, studio.router)
+ROUTERS = (health.router, workspace_routes.router, studio.router)
 
 
 def create_app(

@@ -8,6 +8,7 @@ def samples(server: ServerState) -> …:
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -46,6 +47,8 @@ class Server:
     limits: Limits = field(default_factory=Limits)
     draining: bool = False
     """Whether it is on its way to stop: what runs may end, nothing new begins."""
+    on_stop: list[Callable[[], None]] = field(default_factory=list)
+    """Called before the models close: what is being made is put on disk."""
     _first: "asyncio.Task[Model] | None" = None
 
     async def start(self) -> None:
@@ -54,6 +57,8 @@ class Server:
 
     async def stop(self) -> None:
         self.draining = True
+        for call in self.on_stop:
+            await asyncio.to_thread(call)
         await asyncio.to_thread(self.models.close)
 
     def status(self) -> str:

@@ -211,6 +211,13 @@ class Samples:
         with self.database.action(name, f"{len(ids)}") as action:
             return len(action.update(samples, ids, {column: value}))
 
+    def move(self, ids: Sequence[int], group: str) -> int:
+        """Put samples into a group. Returns how many changed."""
+        with self.database.action("move samples", f"{len(ids)}") as action:
+            moved = action.update(samples, ids, {"group_path": checked_group(group)})
+            action.update(samples, moved, {"changed_at": now()})
+            return len(moved)
+
     def delete(self, ids: Sequence[int]) -> None:
         """Remove samples with all that belongs to them. Only an undo brings them back."""
         with self.database.action("delete samples", f"{len(ids)}") as action:

@@ -45,9 +45,11 @@ class Unanswered:
             raise NotFoundError(f"there is no queued request {request_id}")
         return found[0]
 
-    def list(self, facet: str | None = None, *, state: str = "waiting", limit: int = 50) -> Sequence[UnansweredRecord]:
-        """Oldest first."""
-        condition: Any = unanswered.c.state == state
+    def list(
+        self, facet: str | None = None, *, state: str = "waiting", limit: int = 50, after: int = 0
+    ) -> Sequence[UnansweredRecord]:
+        """Oldest first; `after` is the id of the last one already seen."""
+        condition: Any = (unanswered.c.state == state) & (unanswered.c.id > after)
         if facet is not None:
             with self.database.reading() as connection:
                 condition = condition & (unanswered.c.facet_id == facet_id_of(connection, facet))
