@@ -14,12 +14,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from ramify import __version__
-<<<<<<< HEAD
 from ramify.api import errors, health, studio
-=======
-from ramify.api import errors, health
 from ramify.api import workspace as workspace_routes
->>>>>>> api
 from ramify.api.auth import LOOPBACK_HOSTS, Doorkeeper
 from ramify.api.bodies import BodyLimits
 from ramify.api.model_pool import Load, ModelPool
