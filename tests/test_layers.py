@@ -14,7 +14,7 @@ LEVELS = (
     {"decoding", "exchange"},
     {"engine", "training"},
     {"workbench", "quality", "batch"},
-    {"api", "cli", "client", "inference", "web", "__init__", "__main__"},
+    {"answers", "api", "cli", "client", "inference", "web", "__init__", "__main__"},
 )
 """From the ground to the roof; ARCHITECTURE.md says what each room is for."""
 

@@ -5,8 +5,8 @@ RamifyError
 │   ├── ConfigError                   a generation setting: unknown, out of range, or contradicted by another
 │   ├── ConstraintError               a schema, grammar, regular expression or word list that cannot be enforced
 │   ├── PromptTooLongError            more tokens than the model's context window
-│   ├── ModelNotFoundError            no model of that name or folder
-│   ├── NotFoundError                 no sample, completion, facet, tag, filter or tree of that id or name
+│   ├── NotFoundError                 nothing of that id or name: sample, completion, facet, tag, filter, tree (404 of a service)
+│   │   └── ModelNotFoundError        no model of that name or folder
 │   ├── StaleError                    a record was changed by somebody else since it was read
 │   ├── UnsafeModelError              pickled weights or remote code, and nobody asked for them
 │   └── UnsupportedError              this model or backend cannot do what was asked
@@ -14,6 +14,12 @@ RamifyError
 │   └── NewerWorkspaceError           a newer Ramify made it
 ├── EngineError                       the engine failed; every request that it held is told
 ├── RemoteError                       an endpoint could not be reached, refused, or answered what cannot be used
+│   ├── BadRequestError               400 or 422, also InputError: a parameter, or what it asks for, cannot be used
+│   ├── UnauthorizedError             401: no key, or one that is not known
+│   ├── ForbiddenError                403: a key that may not do this
+│   ├── ConflictError                 409: something else is going on with the same thing
+│   ├── RateLimitExceededError        429: busy; `retry_after` says when to ask again
+│   └── ServerError                   5xx: the service failed
 └── CancelledError                    the request was cancelled before it finished
 """
 
@@ -21,18 +27,24 @@ from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
+    "BadRequestError",
     "CancelledError",
     "ConfigError",
+    "ConflictError",
     "ConstraintError",
     "EngineError",
+    "ForbiddenError",
     "InputError",
     "ModelNotFoundError",
     "NewerWorkspaceError",
     "NotFoundError",
     "PromptTooLongError",
     "RamifyError",
+    "RateLimitExceededError",
     "RemoteError",
+    "ServerError",
     "StaleError",
+    "UnauthorizedError",
     "UnsafeModelError",
     "UnsupportedError",
     "WorkspaceError",
@@ -71,12 +83,14 @@ class PromptTooLongError(InputError):
         self.context_window = context_window
 
 
-class ModelNotFoundError(InputError):
-    """No model of that name or folder."""
-
-
 class NotFoundError(InputError):
-    """No sample, completion, facet, tag, filter or tree of that id or name."""
+    """Nothing of that id or name: no sample, completion, facet, tag, filter, tree, or whatever a service was asked for."""
+
+    status = 404
+
+
+class ModelNotFoundError(NotFoundError):
+    """No model of that name or folder."""
 
 
 class StaleError(InputError):
@@ -117,6 +131,40 @@ class RemoteError(RamifyError):
         self.status = status
         self.code = code
         self.completions = tuple(completions)
+
+
+class BadRequestError(RemoteError, InputError):
+    """A parameter, or what it asks for, cannot be used: 400 of a service, or 422. `param` names it where one is to blame."""
+
+    def __init__(self, message: str, *, status: int | None = 400, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message, status=status, code=code)
+        self.param = param
+
+
+class UnauthorizedError(RemoteError):
+    """401: no key, or one that is not known."""
+
+
+class ForbiddenError(RemoteError):
+    """403: a key that may not do this."""
+
+
+class ConflictError(RemoteError):
+    """409: something else is going on with the same thing."""
+
+
+class RateLimitExceededError(RemoteError):
+    """429: busy. retry_after: the seconds after which to ask again, None where the service did not say."""
+
+    def __init__(
+        self, message: str, *, status: int | None = 429, retry_after: float | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(message, status=status, code=code)
+        self.retry_after = retry_after
+
+
+class ServerError(RemoteError):
+    """5xx: the service failed, or a proxy before it."""
 
 
 class CancelledError(RamifyError):

@@ -27,13 +27,45 @@ def test_head_is_the_last_revision_and_each_has_its_schema_kept() -> None:
     assert [file.stem for file in SCHEMAS] == sorted(revision.revision for revision in script.walk_revisions())
 
 
-@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
-def test_the_last_revisions_ddl_is_that_of_the_tables(dialect: str) -> None:
-    def plain(text: str) -> str:
-        return re.sub(r"\s+", " ", text).strip()
+def test_a_migrated_workspace_is_what_the_tables_and_views_say_now(file: Path, tmp_path: Path) -> None:
+    def shape(path: Path) -> dict[str, str]:
+        plain = sqlite3.connect(path)
+        views = plain.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type IN ('view', 'trigger', 'index') AND sql IS NOT NULL"
+        )
+        found = {name: re.sub(r"\s+", " ", sql) for name, sql in views}
+        tables_ = [name for (name,) in plain.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        found |= {name: str(plain.execute(f"PRAGMA table_info({name})").fetchall()) for name in tables_}
+        return {name: told for name, told in found.items() if not name.startswith(("alembic", "sqlite"))}
 
-    frozen = (VERSIONS / f"first.{dialect}.sql").read_text("utf-8").split("\n--\n")
-    assert [plain(statement) for statement in frozen] == [plain(statement) for statement in freeze.ddl(dialect)]
+    fresh = tmp_path / "fresh.ramify"
+    plain = sqlite3.connect(fresh)
+    for statement in freeze.ddl("sqlite"):
+        plain.execute(statement)
+    plain.close()
+    assert shape(file) == shape(fresh)
+
+
+def test_the_views_of_a_migrated_postgresql_are_those_of_now(db: Database) -> None:
+    if db.dialect != "postgresql":
+        return
+    with db.reading() as connection:
+        migrated = {name: [tuple(row) for row in connection.exec_driver_sql(COLUMNS, {"name": name})] for name in schema.VIEWS}
+    for statement in freeze.ddl("postgresql"):
+        name = statement.split()[2]
+        if statement.startswith("CREATE VIEW"):
+            with db.writing() as connection:
+                connection.exec_driver_sql(f"DROP VIEW {name}")
+                connection.exec_driver_sql(statement.replace("%", "%%"))
+    with db.reading() as connection:
+        now = {name: [tuple(row) for row in connection.exec_driver_sql(COLUMNS, {"name": name})] for name in schema.VIEWS}
+    assert migrated == now
+
+
+COLUMNS = (
+    "SELECT column_name, data_type, view_definition FROM information_schema.columns c JOIN information_schema.views v "
+    "USING (table_schema, table_name) WHERE table_name = %(name)s ORDER BY ordinal_position"
+)
 
 
 def test_a_new_workspace_has_exactly_the_tables_that_we_work_with(db: Database) -> None:
@@ -72,6 +104,36 @@ def test_every_released_form_opens_with_all_that_was_in_it(old: Path, tmp_path: 
         assert all(rows == [] for rows in state(db).values())
 
 
+def test_the_first_forms_trees_keep_their_nodes_and_an_eos_that_was_spelt_writes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "old.ramify"
+    plain = sqlite3.connect(path)
+    plain.executescript(SCHEMAS[0].read_text("utf-8"))
+    plain.execute(
+        "INSERT INTO beam_trees (id, sample_id, prompt_id, model_id, title, prefill, created_at) "
+        "SELECT 1, 1, id, (SELECT id FROM models WHERE name = 'tiny'), '', x'', '2026-01-01T00:00:00Z' FROM prompts"
+    )
+    for row in ((1, None, -1, 0, 0), (2, 1, 1, 1, 0), (3, 2, 7, 2, 1)):
+        plain.execute(
+            "INSERT INTO beam_nodes (id, tree_id, parent_id, token_id, depth, ended, origin, created_at) "
+            "VALUES (?, 1, ?, ?, ?, ?, 'sampled', '2026-01-01T00:00:00Z')",
+            row,
+        )
+    plain.execute("INSERT INTO vocabulary SELECT id, 7, CAST('<eos>' AS BLOB) FROM models WHERE name = 'tiny'")
+    plain.commit()
+    plain.close()
+    with Database.open(path) as db:
+        assert [(n.token_id, n.ended, n.next_entropy) for n in db.beams.nodes(1)] == [
+            (-1, False, None),
+            (1, False, None),
+            (7, True, None),
+        ]
+        assert (db.beams.pieces(db.beams.get(1))[7], db.beams.pieces(db.beams.get(1))[1]) == (b"", b" a")
+        db.beams.set_candidates(2, [(7, -0.5)], entropy=0.25)
+        with db.reading() as connection:
+            seen = connection.exec_driver_sql("SELECT next_entropy FROM v_beam_nodes ORDER BY id").scalars().all()
+        assert (seen, db.problems()) == ([None, 0.25, None], [])
+
+
 def test_a_workspace_from_a_newer_version_is_refused_untouched(file: Path) -> None:
     with Database.open(file) as db:
         sample_with(db, "one")
@@ -83,24 +145,25 @@ def test_a_workspace_from_a_newer_version_is_refused_untouched(file: Path) -> No
     assert file.read_bytes() == before
 
 
-NEXT = """
+AFTER = f"{int(HEAD) + 1:04}"
+NEXT = f"""
 import os, signal
 from alembic import op
-revision, down_revision = "0002", "0001"
+revision, down_revision = "{AFTER}", "{HEAD}"
 
 def upgrade():
     op.execute("CREATE TABLE half (x INTEGER)")
     op.execute("UPDATE samples SET title = 'changed'")
-    {end}
+    {{end}}
 """
 
-MIGRATE = """
+MIGRATE = f"""
 import sys
 from pathlib import Path
 from ramify.store import database, migrations
-migrations.HEAD = database.HEAD = "0002"
+migrations.HEAD = database.HEAD = "{AFTER}"
 old = database.migrate
-database.migrate = lambda connection: old(connection, versions=Path(sys.argv[2]), head="0002")
+database.migrate = lambda connection: old(connection, versions=Path(sys.argv[2]), head="{AFTER}")
 database.Database.open(sys.argv[1]).close()
 """
 
@@ -108,7 +171,7 @@ database.Database.open(sys.argv[1]).close()
 def migrated(file: Path, folder: Path, end: str) -> "subprocess.CompletedProcess[str]":
     """The workspace opened by a Ramify that has one revision more."""
     folder.mkdir()
-    (folder / "second.py").write_text(NEXT.format(end=end))
+    (folder / "next.py").write_text(NEXT.format(end=end))
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run([sys.executable, "-c", MIGRATE, str(file), str(folder)], capture_output=True, text=True, env=env)
 
@@ -135,7 +198,7 @@ def test_a_migration_that_ends_changes_the_workspace_and_this_version_then_refus
     plain = sqlite3.connect(file)
     assert plain.execute("SELECT title FROM samples").fetchall() == [("changed",)]
     assert plain.execute("SELECT count(*) FROM half").fetchone() == (0,)
-    with pytest.raises(NewerWorkspaceError, match="0002"):
+    with pytest.raises(NewerWorkspaceError, match=AFTER):
         Database.open(file)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from ramify import __version__
-from ramify.api import errors, health, studio
+from ramify.api import errors, health, openai, studio, tokens
 from ramify.api import workspace as workspace_routes
 from ramify.api.auth import LOOPBACK_HOSTS, Doorkeeper
 from ramify.api.bodies import BodyLimits
@@ -26,7 +26,7 @@ from ramify.workbench.workspace import Workspace
 
 __all__ = ["ROUTERS", "create_app"]
 
-ROUTERS = (health.router, workspace_routes.router, studio.router)
+ROUTERS = (health.router, openai.router, tokens.router, workspace_routes.router, studio.router)
 
 
 def create_app(
@@ -48,7 +48,7 @@ def create_app(
     those of `registry`. hosts: names in the Host header; with any_address every IP address too.
     """
     limits = limits or Limits()
-    pool = ModelPool(load, default=model, names=models, registry=registry)
+    pool = ModelPool(load, default=model, names=models, registry=registry, max_queue=limits.max_queue)
     if workspace is not None:
         workspace.load = pool.get
     server = Server(models=pool, workspace=workspace, limits=limits)

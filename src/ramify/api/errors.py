@@ -83,6 +83,8 @@ def error_of(error: BaseException) -> ApiError:
     for kind, status, code in STATUSES:
         if isinstance(error, kind):
             fields = error.fields if isinstance(error, errors.ConfigError) else ()
+            if isinstance(error, errors.ModelNotFoundError):
+                fields = ("model",)
             return ApiError(status, str(error), param=fields[0] if fields else None, code=code)
     log.error("a request failed", exc_info=error)
     return ApiError(500, SECRETIVE, code="internal_error")

@@ -1,46 +1,60 @@
-"""The models that a server answers for, each loaded once, when it is first asked for."""
+"""The models that a server answers for, each loaded once, when it is first asked for, with the queue before it."""
 
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 
+from ramify.api.admission import Admission
+from ramify.engine.engine import MAX_ROWS
 from ramify.engine.model import Model
 from ramify.errors import ModelNotFoundError
 from ramify.models.registry import Registry
 
-__all__ = ["ModelPool"]
+__all__ = ["Load", "ModelPool"]
 
 Load = Callable[[str], Model]
+
+
+@dataclass
+class _Served:
+    admission: Admission
+    model: "Future[Model]" = field(default_factory=Future)
+    failure: Exception | None = None
+    """What the engine failed of, until it answers again."""
 
 
 class ModelPool:
     """Models by name. Only the names given here and those of the registry are served: no request names a folder or a hub."""
 
-    def __init__(self, load: Load, *, default: str, names: Sequence[str] = (), registry: Registry | None = None) -> None:
-        """load: how a name becomes a model. default: what a request without a model gets. names: further ones."""
+    def __init__(
+        self, load: Load, *, default: str, names: Sequence[str] = (), registry: Registry | None = None, max_queue: int = 256
+    ) -> None:
+        """load: how a name becomes a model. default: what a request without a model gets. names: further ones. max_queue:
+        completions that may wait for each."""
         self.default = default
         self._load = load
         self._registry = registry
         self._names = tuple(dict.fromkeys((default, *names)))
+        self._max_queue = max_queue
         self._lock = threading.Lock()
-        self._models: dict[str, Future[Model]] = {}
+        self._served: dict[str, _Served] = {}
 
     def names(self) -> tuple[str, ...]:
         """Every name that a request may give: the default first."""
         registered = (entry.name for entry in self._registry.list() if entry.endpoint is None) if self._registry else ()
         return tuple(dict.fromkeys((*self._names, *registered)))
 
-    def loaded(self) -> dict[str, Model]:
-        """Those that are in memory."""
-        with self._lock:
-            futures = dict(self._models)
-        return {name: future.result() for name, future in futures.items() if future.done() and future.exception() is None}
+    def check(self, name: str) -> None:
+        """Raises ModelNotFoundError for a name that is not served."""
+        if name not in self._served and name not in self.names():
+            raise ModelNotFoundError(
+                f"the model {name!r} is not served here; served are {', '.join(self.names())}. "
+                "`ramify models add` names another, `ramify serve --model` serves one"
+            )
 
-    @property
-    def loading(self) -> bool:
-        with self._lock:
-            return any(not future.done() for future in self._models.values())
+    # Loading.
 
     def get(self, name: str | None = None) -> Model:
         """The model of that name, loaded now if it is not yet; for use on any thread but the event loop's.
@@ -54,28 +68,66 @@ class ModelPool:
         future = self._future(name or self.default, on_this_thread=False)
         return await asyncio.shield(asyncio.wrap_future(future))
 
+    def loaded(self) -> dict[str, Model]:
+        """Those that are in memory."""
+        found = {name: served.model for name, served in tuple(self._served.items())}
+        return {name: model.result() for name, model in found.items() if model.done() and model.exception() is None}
+
+    @property
+    def loading(self) -> bool:
+        """Whether one is on its way into memory."""
+        return any(served.model.running() for served in tuple(self._served.values()))
+
+    def _of(self, name: str) -> _Served:
+        served = self._served.get(name)
+        if served is None:
+            self.check(name)
+            served = self._served[name] = _Served(Admission(places=MAX_ROWS, max_queue=self._max_queue))
+        return served
+
     def _future(self, name: str, *, on_this_thread: bool) -> "Future[Model]":
         with self._lock:
-            future = self._models.get(name)
-            if future is not None and not (future.done() and future.exception() is not None):
+            served = self._of(name)
+            if served.model.done() and served.model.exception() is not None:
+                served.model = Future()
+            future = served.model
+            if future.running() or future.done():
                 return future
-            if name not in self.names():
-                raise ModelNotFoundError(
-                    f"the model {name!r} is not served here; served are {', '.join(self.names())}. "
-                    "`ramify models add` names another, `ramify serve --model` serves one"
-                )
-            future = self._models[name] = Future()
+            future.set_running_or_notify_cancel()
         if on_this_thread:
-            self._run(name, future)
+            self._run(name, served, future)
         else:
-            threading.Thread(target=self._run, args=(name, future), name=f"load {name}", daemon=True).start()
+            threading.Thread(target=self._run, args=(name, served, future), name=f"load {name}", daemon=True).start()
         return future
 
-    def _run(self, name: str, future: "Future[Model]") -> None:
+    def _run(self, name: str, served: _Served, future: "Future[Model]") -> None:
         try:
-            future.set_result(self._load(name))
+            model = self._load(name)
         except BaseException as error:
             future.set_exception(error)
+        else:
+            served.admission.places = model.engine.scheduler.max_rows
+            future.set_result(model)
+
+    # What stands before and behind a model.
+
+    def admission(self, name: str) -> Admission:
+        """The queue before a model. Raises ModelNotFoundError."""
+        with self._lock:
+            return self._of(name).admission
+
+    def failure(self, name: str) -> Exception | None:
+        """What the model's engine failed of, if it did not answer since."""
+        served = self._served.get(name)
+        return None if served is None else served.failure
+
+    def failed(self, name: str, error: Exception) -> None:
+        """Note that the engine failed."""
+        self._served[name].failure = error
+
+    def answered(self, name: str) -> None:
+        """Note that it is well."""
+        self._served[name].failure = None
 
     def close(self) -> None:
         """Cancel what runs and give the memory back."""

@@ -1,5 +1,6 @@
 """From an application to a port: uvicorn, and an end that lets running requests finish."""
 
+import signal
 import socket
 from typing import Any
 
@@ -16,9 +17,11 @@ class ServerProcess(uvicorn.Server):
     """uvicorn's server, whose signals begin a drain: no new request, running ones end within their time."""
 
     def handle_exit(self, sig: int, frame: Any) -> None:
+        """The first signal drains; an interrupt after it ends at once. The process then ends by itself, its files closed."""
         server: Server = self.config.app.state.server  # type: ignore[union-attr]
-        server.draining = True
-        super().handle_exit(sig, frame)
+        server.drain()
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 def bound(host: str, port: int) -> socket.socket:

@@ -12,6 +12,7 @@ from typing import Any, Self
 import torch
 
 from ramify.decoding.config import GenerationConfig
+from ramify.decoding.constraints import Constraint
 from ramify.engine.branch import Branch
 from ramify.engine.engine import Engine
 from ramify.engine.kv_tree import Branches
@@ -314,9 +315,18 @@ class Model:
 
     def submit(self, request: GenerationRequest, handle: Handle | None = None) -> Handle:
         """Queue a checked request. A constraint is compiled here, on the caller's thread."""
-        handle = handle or Handle()
-        constraint = self.engine.constraint(request)
+        return self.start(request, handle or Handle(), self.engine.constraint(request))
+
+    def start(self, request: GenerationRequest, handle: Handle, constraint: Constraint | None) -> Handle:
+        """Queue a checked request whose constraint is compiled already (`engine.constraint`); returns at once."""
         self._worker.start(lambda: self.engine.generate(request, handle, constraint), handle.future)
+        return handle
+
+    def start_scoring(self, prompt_ids: Sequence[int], token_ids: Sequence[int], *, top: int = 0) -> Handle:
+        """Queue the measuring of ids after at least one other; its future gets a Scored. Returns at once."""
+        handle, branches = Handle(), Branches(self.engine.tree)
+        steps = score_steps(branches, self.codec, prompt_ids, token_ids, top)
+        self._worker.start(lambda: self.engine.converse(steps, handle, branches), handle.future)
         return handle
 
     def result(self, request: GenerationRequest) -> list[CompletionResult]:
@@ -355,10 +365,7 @@ class Model:
             prompt_ids = (self.info.bos_token_id,)
         if len(prompt_ids) + len(ids) > self.info.context_window:
             raise PromptTooLongError(len(prompt_ids) + len(ids), self.info.context_window)
-        handle, branches = Handle(), Branches(self.engine.tree)
-        steps = score_steps(branches, self.codec, prompt_ids, ids, top)
-        self._worker.start(lambda: self.engine.converse(steps, handle, branches), handle.future)
-        return handle
+        return self.start_scoring(prompt_ids, ids, top=top)
 
     def _batch_requests(
         self, prompts: Sequence[Prompt], config: GenerationConfig | None, logprobs: int | None, fields: dict[str, Any]

@@ -23,6 +23,9 @@ class Handle:
 
     def __init__(self, sink: Callable[[TokenEvent], None] | None = None) -> None:
         self.future: Future[Any] = Future()
+        # Running from the start: asyncio cancels the future of a task that is cancelled, and the engine, which alone settles it,
+        # would fail at one that is settled. `cancel` is the way to stop.
+        self.future.set_running_or_notify_cancel()
         self.sink = sink
         self._cancelled = threading.Event()
 

@@ -20,7 +20,7 @@ from ramify.store.packing import (
     unpack_ids,
     unpack_measures,
 )
-from ramify.store.records import LogprobsRecord, TokenLogprob, moment, percentile
+from ramify.store.records import CompletionRecord, LogprobsRecord, TokenLogprob, id_of, ids_of, moment, percentile
 
 if TYPE_CHECKING:
     from ramify.store.database import Database
@@ -38,12 +38,19 @@ class Logprobs:
         self.database = database
 
     def put(
-        self, completion_id: int, model: str, fingerprint: str, tokens: Sequence[TokenLogprob], *, start: int = 0
+        self,
+        completion: CompletionRecord | int,
+        model: str,
+        fingerprint: str,
+        tokens: Sequence[TokenLogprob],
+        *,
+        start: int = 0,
     ) -> LogprobsRecord:
         """Keep (or replace) a completion's measures under a model, from its token `start` on.
 
         Raises NotFoundError, and InputError where a start above 0 is given with ids that are not the completion's own.
         """
+        completion_id = id_of(completion, CompletionRecord)
         with self.database.action("score completion", model) as action:
             model_id = model_id_of(action.connection, model, fingerprint)
             own = _own_ids(action.connection, completion_id)
@@ -60,30 +67,29 @@ class Logprobs:
                 action.update(completions, [completion_id], {name: summary[name] for name in ("mean_logprob", "min_logprob")})
             return self.get(completion_id, model, fingerprint)
 
-    def get(self, completion_id: int, model: str, fingerprint: str | None = None) -> LogprobsRecord:
+    def get(self, completion: CompletionRecord | int, model: str, fingerprint: str | None = None) -> LogprobsRecord:
         """Under a model of this name; the newest where several fingerprints have it. Raises NotFoundError."""
-        found = [
-            record for record in self.of(completion_id) if record.model == model and fingerprint in (None, record.fingerprint)
-        ]
+        found = [record for record in self.of(completion) if record.model == model and fingerprint in (None, record.fingerprint)]
         if not found:
-            raise NotFoundError(f"completion {completion_id} has no logprobs under {model}; score it first")
+            raise NotFoundError(f"completion {id_of(completion, CompletionRecord)} has no logprobs under {model}; score it first")
         return found[-1]
 
-    def of(self, completion_id: int) -> list[LogprobsRecord]:
+    def of(self, completion: CompletionRecord | int) -> list[LogprobsRecord]:
         """Under every model that scored it, oldest first."""
         models, bodies = tables.models, tables.completion_bodies
         query = (
             select(logprobs, models.c.name, models.c.fingerprint, bodies.c.token_ids.label("own_ids"))
             .join(models, models.c.id == logprobs.c.model_id)
             .join(bodies, bodies.c.id == logprobs.c.completion_id)
-            .where(logprobs.c.completion_id == completion_id)
+            .where(logprobs.c.completion_id == id_of(completion, CompletionRecord))
             .order_by(logprobs.c.id)
         )
         with self.database.reading() as connection:
             return [_record(connection, row) for row in connection.execute(query).all()]
 
-    def drop_alternatives(self, ids: Sequence[int]) -> None:
+    def drop_alternatives(self, which: Sequence[CompletionRecord | int]) -> None:
         """Forget what else the models could have said in these completions; the chosen tokens' measures stay."""
+        ids = ids_of(which, CompletionRecord)
         with self.database.action("drop alternatives", f"{len(ids)}") as action:
             for part in chunks(list(ids)):
                 query = select(logprobs.c.id).where(logprobs.c.completion_id.in_(part), logprobs.c.alternatives.is_not(None))

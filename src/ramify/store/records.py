@@ -1,7 +1,7 @@
 """What the workspace holds, as values. Times are UTC; logprobs are nats; positions count tokens and spans are half-open."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -29,6 +29,8 @@ __all__ = [
     "TagRecord",
     "TokenLogprob",
     "UnansweredRecord",
+    "id_of",
+    "ids_of",
     "moment",
 ]
 
@@ -38,6 +40,27 @@ Prompt = str | Sequence[Message]
 
 Origin = Literal["prefill", "sampled", "picked", "typed", "imported"]
 ORIGINS = ("prefill", "sampled", "picked", "typed", "imported")
+
+
+def id_of(given: Any, kind: type[Any]) -> int:
+    """An id as it is, or that of a record of this kind. Raises InputError for anything else."""
+    if isinstance(given, kind):
+        return int(given.id)
+    if isinstance(given, int) and not isinstance(given, bool):
+        return given
+    raise InputError(f"{_told(given)} was given; it must be a {kind.__name__} or its id")
+
+
+def ids_of(given: Any, kind: type[Any]) -> list[int]:
+    """The same for several. Raises InputError for one that is given in place of a list."""
+    if isinstance(given, str | int | kind) or not isinstance(given, Iterable):
+        raise InputError(f"{_told(given)} was given; it must be a list of {kind.__name__}s or their ids")
+    return [id_of(each, kind) for each in given]
+
+
+def _told(given: Any) -> str:
+    name = type(given).__name__
+    return f"{name} {given.id}" if name.endswith("Record") and hasattr(given, "id") else repr(given)
 
 
 def moment(text: str) -> datetime:
@@ -337,6 +360,8 @@ class NewNode:
     """Whether it is an EOS."""
     candidates: Sequence[tuple[int, float]] | None = None
     """(token id, logprob) of next tokens, likeliest first."""
+    next_entropy: float | None = None
+    """Of the whole distribution after this token, in nats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -363,6 +388,8 @@ class BeamNodeRecord:
     completion_id: int | None
     candidates: tuple[tuple[int, float], ...] | None
     """None where the model was not asked yet."""
+    next_entropy: float | None
+    """Of the whole distribution after this token, in nats; None where it is not known."""
 
     @property
     def mean_logprob(self) -> float | None:

@@ -135,7 +135,8 @@ SELECT a.sample_id, f.name AS facet, a.completion_id, a.created_at FROM approval
     yield "CREATE VIEW v_tags AS SELECT id, name, description, scope, created_at FROM tags"
     yield """CREATE VIEW v_beam_nodes AS
 SELECT n.id, n.tree_id, t.sample_id, m.name AS model, n.parent_id, n.depth, n.token_id, w.bytes AS token_bytes, n.logprob,
-  n.entropy, n.sum_logprob, n.min_logprob, n.ended, n.pinned, n.kept, n.pruned, n.bookmarked, n.dead_reason, n.completion_id
+  n.entropy, n.sum_logprob, n.min_logprob, n.ended, n.pinned, n.kept, n.pruned, n.bookmarked, n.dead_reason, n.completion_id,
+  n.rank, n.origin, n.next_entropy
 FROM beam_nodes n JOIN beam_trees t ON t.id = n.tree_id JOIN models m ON m.id = t.model_id
 LEFT JOIN vocabulary w ON w.model_id = t.model_id AND w.token_id = n.token_id"""
     yield """CREATE VIEW v_history AS

@@ -338,6 +338,7 @@ beam_nodes = Table(
     _to("completion_id", "completions", gone="SET NULL", nullable=True),
     Column("candidates", LargeBinary),
     _text("created_at"),
+    Column("next_entropy", Float),
     # Two children of one node never carry one token: identical continuations are one path.
     UniqueConstraint("parent_id", "token_id"),
     Index("ix_beam_nodes_tree_id", "tree_id", "depth"),

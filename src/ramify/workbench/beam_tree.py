@@ -16,7 +16,7 @@ from ramify.decoding.config import GenerationConfig
 from ramify.engine.model import Model
 from ramify.errors import ConfigError, InputError, PromptTooLongError
 from ramify.store.database import Database
-from ramify.store.records import BeamNodeRecord
+from ramify.store.records import BeamNodeRecord, SampleRecord
 from ramify.workbench.beam_tree_deciding import Deciding
 from ramify.workbench.beam_tree_growing import Growing
 from ramify.workbench.beam_tree_looking import top_of
@@ -40,7 +40,7 @@ class BeamTree(Growing, Deciding):
         cls,
         database: Database,
         model: Model,
-        sample_id: int,
+        sample: SampleRecord | int,
         *,
         prefill: str | Sequence[int] | None = None,
         title: str = "",
@@ -53,7 +53,7 @@ class BeamTree(Growing, Deciding):
         """
         if cached < 1:
             raise InputError(f"cached is {cached}; a node keeps at least 1 next token")
-        prompt: Any = database.samples.get(sample_id).prompt
+        prompt: Any = database.samples.get(sample).prompt
         if prefill is None or isinstance(prefill, str):
             ids, prefill_ids = model.ids_of(prompt, prefill)
         else:
@@ -65,8 +65,11 @@ class BeamTree(Growing, Deciding):
             raise PromptTooLongError(len(ids), model.info.context_window)
         config = {"prompt_token_ids": list(ids), "cached": min(cached, model.info.vocab_size)}
         record = database.beams.tree(
-            sample_id, model.info.name, model.info.fingerprint, title=title, prefill=prefill_ids, config=config
+            sample, model.info.name, model.info.fingerprint, title=title, prefill=prefill_ids, config=config
         )
+        if unknown := set(prefill_ids) - set(database.beams.pieces(record)):
+            # So that the tree can be read, and saved from, without its model.
+            database.beams.learn(record, {token_id: model.codec.token_bytes[token_id] for token_id in unknown})
         return cls(database, model, record.id)
 
     def rerank(self, config: GenerationConfig | None = None, *, at: At = None, **fields: Any) -> Outcome:
@@ -104,7 +107,9 @@ class BeamTree(Growing, Deciding):
                 kept = len(self.node(grown[path]).candidates or ())
                 most = width if outcome.config.samples else min(width, 8 * kept) if kept else self.cached
                 (candidates,) = top_of(found[path].logprobs.unsqueeze(0), most, eos)
-                self.database.beams.set_candidates(grown[path], candidates)
+                self.database.beams.set_candidates(
+                    grown[path], candidates, entropy=found[path].entropy, pieces=self._spelt(candidates)
+                )
         return len(unknown)
 
     def why(self, outcome: Outcome, at: At | Sequence[int]) -> Verdict:

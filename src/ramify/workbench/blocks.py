@@ -8,6 +8,7 @@ from ramify.decoding.config import GenerationConfig
 from ramify.engine.model import Model
 from ramify.engine.requests import TokenLogprob
 from ramify.errors import InputError, UnsupportedError
+from ramify.models.detokenizer import StreamDecoder
 from ramify.store.database import Database
 from ramify.store.records import CompletionRecord, NewCompletion, SampleRecord, SpanRecord
 from ramify.workbench.conversion import kept_logprobs
@@ -56,6 +57,22 @@ class Blocks:
     @property
     def token_ids(self) -> tuple[int, ...]:
         return tuple(self._ids)
+
+    @property
+    def model_name(self) -> str:
+        return self._model.info.name
+
+    @property
+    def accepted(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Each block so far and where its tokens came from; the joined texts are `text`."""
+        starts = [(ids, spans) for ids, spans, _, _ in self._history]
+        ends = [*starts[1:], (len(self._ids), len(self._spans))] if starts else []
+        decoder = StreamDecoder(self._model.codec.token_bytes)
+        found = []
+        for (ids, spans), (ids_end, spans_end) in zip(starts, ends, strict=True):
+            text = "".join(map(decoder.feed, self._ids[ids:ids_end])) + (decoder.flush() if ids_end == len(self._ids) else "")
+            found.append((text, tuple(dict.fromkeys(s.origin for s in self._spans[spans:spans_end] if s.end > s.start))))
+        return found
 
     def propose(self, n: int = 3, config: GenerationConfig | None = None, *, instruction: str = "", **fields: Any) -> list[Block]:
         """`n` candidates for the next block. An instruction goes to the model with the last user message, and is not kept in it.

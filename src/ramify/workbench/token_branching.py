@@ -78,7 +78,7 @@ class Picking:
         return replace(self.beginning, ids=self.token_ids, spans=tuple(self.spans), logprobs=self.measured)
 
     def candidates(self, k: int = 20, *, search: str | None = None, config: GenerationConfig | None = None) -> Next:
-        """The k likeliest next tokens and every EOS, before and after the config's processors. Raises InputError after the end."""
+        """The k likeliest next tokens and every EOS, before and after the config's processors. InputError after the end."""
         self._check_open()
         start = (*self.beginning.prompt_ids, *self.beginning.ids)
         new = self.branch.token_ids[len(self.beginning.ids) :]

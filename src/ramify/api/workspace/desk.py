@@ -30,7 +30,7 @@ from ramify.workbench.drafting import Drafting
 from ramify.workbench.token_branching import Picking
 from ramify.workbench.workspace import DEFAULT_MODEL, Workspace
 
-__all__ = ["Desk", "DeskState", "Held", "Shelf"]
+__all__ = ["Desk", "DeskState", "Held", "OpenBlocks", "Shelf"]
 
 IDLE_S = 3600.0
 LONG_CALLS = 32
@@ -114,7 +114,7 @@ class Shelf(Generic[C]):
                 held.thing.close()
 
 
-class _OpenBlocks(Blocks):
+class OpenBlocks(Blocks):
     """Blocks have nothing to give back."""
 
     def close(self) -> None:
@@ -129,7 +129,7 @@ class Desk:
         self.database: Database = workspace.database
         self.drafting = Drafting(self.database)
         self.sessions: Shelf[Picking] = Shelf("session", 64)
-        self.blocks: Shelf[_OpenBlocks] = Shelf("session of blocks", 64)
+        self.blocks: Shelf[OpenBlocks] = Shelf("session of blocks", 64)
         self.trees: Shelf[BeamTree] = Shelf("open tree", 8)
         self._opening = threading.Lock()
         self._long: anyio.CapacityLimiter | None = None
@@ -163,8 +163,8 @@ class Desk:
 
     # ------------------------------------------------------------ the work
 
-    def new_blocks(self, sample_id: int, model: Model, border: str) -> Held[_OpenBlocks]:
-        blocks = _OpenBlocks(self.database, model, self.database.samples.get(sample_id), border=border)
+    def new_blocks(self, sample_id: int, model: Model, border: str) -> Held[OpenBlocks]:
+        blocks = OpenBlocks(self.database, model, self.database.samples.get(sample_id), border=border)
         return self.blocks.put(blocks, sample_id)
 
     @contextlib.contextmanager

@@ -103,8 +103,12 @@ async def _events(
             while not waiting.empty():
                 news.append(waiting.get_nowait())
             joined = _joined(news)
-            slow = any(event.kind != "tokens" for event in joined)
-            for sent in await asyncio.to_thread(_all, desk, joined) if slow else _all(desk, joined):
+            # Tokens are at hand; what an end tells is read from disk, off this loop.
+            if all(event.kind == "tokens" for event in joined):
+                told = [_sent(desk, event) for event in joined]
+            else:
+                told = await asyncio.to_thread(lambda events: [_sent(desk, event) for event in events], joined)
+            for sent in told:
                 yield sent
             if _ends(news, draft):
                 return

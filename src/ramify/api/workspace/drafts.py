@@ -26,13 +26,13 @@ class NewDrafts(Body):
     facet: str | None = None
     prefill: str | None = None
     n: Count = 1
-    config: Config = {}
+    config: Config = Field(default_factory=dict)
 
 
 class Continue(Body):
     model: str | None = Field(None, description="null: the one that made it.")
     n: Count = 1
-    config: Config = {}
+    config: Config = Field(default_factory=dict)
 
 
 class BranchOff(Body):
@@ -41,7 +41,7 @@ class BranchOff(Body):
     text: str | None = None
     model: str | None = None
     n: Count = 1
-    config: Config = {}
+    config: Config = Field(default_factory=dict)
 
 
 def start_drafts(desk: Desk, made: "list[tuple[Model, Beginning]]", config: dict[str, Any], n: int) -> Items[CompletionShape]:

@@ -79,8 +79,8 @@ class NewSample(Body):
     title: str = ""
     group: str = ""
     notes: str = ""
-    tags: list[str] = []
-    images: list[ImageShape] = []
+    tags: list[str] = Field(default_factory=list)
+    images: list[ImageShape] = Field(default_factory=list)
 
 
 class SampleChange(Body):

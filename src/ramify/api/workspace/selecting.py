@@ -43,7 +43,7 @@ def flag(value: str) -> bool | None:
 
 
 def given(desk: Desk, wanted: Wanted) -> Filter:
-    """Everything that was asked for, together. Raises InputError for a filter that cannot be, NotFoundError for an unknown name."""
+    """Everything that was asked for, together. Raises InputError for what is no filter, NotFoundError for an unknown name."""
     parts: list[Filter] = []
     for each in (
         _parsed(wanted.filter) if wanted.filter is not None else None,

@@ -58,12 +58,12 @@ class Undo(Body):
 
 
 class Finish(Body):
-    config: Config = {}
+    config: Config = Field(default_factory=dict)
     length: Length = None
 
 
 class FinishAsDrafts(Body):
-    config: Config = {}
+    config: Config = Field(default_factory=dict)
     n: Count = 1
     length: Length = None
 

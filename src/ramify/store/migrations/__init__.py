@@ -13,7 +13,7 @@ from ramify.errors import NewerWorkspaceError
 
 __all__ = ["HEAD", "VERSIONS", "migrate", "version_of"]
 
-HEAD = "0001"
+HEAD = "0002"
 """The revision that this Ramify works with."""
 
 VERSIONS = Path(__file__).parent / "versions"

@@ -113,7 +113,7 @@ function Reader({ completion, live, query }) {
       <${CardMenu} completion=${completion} />
     </div>
     <div class="reader"><section class="text-pane" aria-label="Text" tabindex="0">
-      <div class="stack" style=${{ maxWidth: "78ch", margin: "0 auto 18px" }}>
+      <div class="stack" style=${{ maxWidth: "740px", margin: "0 auto 18px" }}>
         <div class="row wrap"><${Segments} label="Colour by" value=${measure} onChange=${setMeasure} options=${[...Object.entries(MEASURES).map(([value, { name }]) => ({ value, name })), { value: "origin", name: "Origin" }, { value: "none", name: "None" }]} />
           <${Button} small pressed=${whitespace.value} keys="W" onClick=${() => (whitespace.value = !whitespace.value)}>Whitespace<//>
           <${Menu} small kind="" label="Measured under" icon="down" text=${tokens?.model ?? (completion.model || "no model")} items=${measuredItems(completion, model, measureUnder)} />

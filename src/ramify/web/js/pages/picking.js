@@ -103,11 +103,11 @@ function Picking({ first }) {
       <${Button} icon="play" keys="G" busy=${busy} why=${open ? null : "It has ended; take the last token back first"} onClick=${finish}>Generate<//>
       <${Button} kind="primary" icon="save" keys="S" why=${session.length ? null : "Pick a token first"} onClick=${save}>Save<//></div>
     <div class="reader"><section class="text-pane" aria-label="Text" tabindex="0">
-        <div class="row wrap" style=${{ maxWidth: "78ch", margin: "0 auto 14px" }}><${Segments} label="Colour by" value=${colour.value} onChange=${(/** @type {any} */ value) => (colour.value = value)} options=${[["origin", "Origin"], ["probability", "Probability"], ["entropy", "Entropy"], ["rank", "Rank"]].map(([value, name]) => ({ value, name }))} /></div>
-        <div style=${{ maxWidth: "78ch", margin: "0 auto" }}>
+        <div class="row wrap" style=${{ maxWidth: "740px", margin: "0 auto 14px" }}><${Segments} label="Colour by" value=${colour.value} onChange=${(/** @type {any} */ value) => (colour.value = value)} options=${[["origin", "Origin"], ["probability", "Probability"], ["entropy", "Entropy"], ["rank", "Rank"]].map(([value, name]) => ({ value, name }))} /></div>
+        <div style=${{ maxWidth: "740px", margin: "0 auto" }}>
           ${session.tokens.ids.length ? html`<${TokenText} tokens=${session.tokens} measure=${colour.value} origins=${origins} whitespace label="The text so far" />` : html`<p class="muted reading">The text begins with the token you pick.</p>`}
           ${open && html`<span class="caret"></span>`}<span ref=${end}></span></div>
-        <div class="stack" style=${{ maxWidth: "78ch", margin: "32px auto 0" }}><${SettingsForm} config=${finishConfig.value} model=${session.model} onChange=${(/** @type {any} */ next) => (finishConfig.value = next)} />
+        <div class="stack" style=${{ maxWidth: "740px", margin: "32px auto 0" }}><${SettingsForm} config=${finishConfig.value} model=${session.model} onChange=${(/** @type {any} */ next) => (finishConfig.value = next)} />
           <details class="params"><summary><${Icon} name="chevron" size=${13} />Another model or prefill</summary><div class="stack" style=${{ paddingTop: "12px" }}>
             <${ModelChoice} what="tokens" value=${again.model} onChange=${(/** @type {string} */ model) => setAgain({ ...again, model })} />
             <${Field} label="Prefill: the reply begins with">${(/** @type {string} */ id) => html`<${TextArea} id=${id} rows=${1} value=${again.prefill} onInput=${(/** @type {string} */ prefill) => setAgain({ ...again, prefill })} />`}<//>

@@ -1,0 +1,149 @@
+"""Who may run next: a bounded queue that serves its requests in turn.
+
+A request asks for completions in parts (a prompt each). Parts of different requests are let in by turns, so that a request of a
+thousand prompts delays one of a single prompt by one part, not by a thousand: start-time fair queueing, where each part stands at
+the point up to which its request has been served, and a newcomer at the point that all have reached. Used by one event loop;
+nothing is locked.
+"""
+
+import asyncio
+import heapq
+import itertools
+import math
+import time
+from collections.abc import Sequence
+
+from ramify.api.errors import ApiError
+
+__all__ = ["Admission", "Turn"]
+
+LONGEST_RETRY_S = 60
+
+
+class Turn:
+    """One request's place in the queue, for all its parts. `close` gives back whatever it still holds."""
+
+    def __init__(self, admission: "Admission", rows: Sequence[int]) -> None:
+        """rows: how many completions each part makes."""
+        self.rows = tuple(rows)
+        self._admission = admission
+        self._doors = [asyncio.Event() for _ in rows]
+        self._served = 0
+        """How many parts have been let in."""
+        self._inside: set[int] = set()
+        self._closed = False
+
+    async def comes(self, part: int) -> None:
+        """Wait until this part may run."""
+        await self._doors[part].wait()
+
+    def done(self, part: int) -> None:
+        """The part has ended; its rows are free for others."""
+        if part in self._inside:
+            self._inside.remove(part)
+            self._admission._left(self.rows[part])
+
+    def close(self) -> None:
+        """Leave the queue, and the engine if some of it is there."""
+        if not self._closed:
+            self._closed = True
+            self._admission._withdraw(self)
+
+    @property
+    def waiting_rows(self) -> int:
+        return 0 if self._closed else sum(self.rows[self._served :])
+
+
+class Admission:
+    """The queue of one model."""
+
+    def __init__(self, *, places: int, max_queue: int) -> None:
+        """places: completions that run together. max_queue: completions that may wait beside them."""
+        self.places = places
+        self.max_queue = max_queue
+        self.running = 0
+        self.refused = 0
+        self._queue: list[tuple[int, int, Turn]] = []
+        """A heap of (point, arrival, request)."""
+        self._arrivals = itertools.count()
+        self._point = 0
+        """Up to which all have been served, in rows."""
+        self._row_s = 1.0
+        """How long a row held its place, lately."""
+        self._since = 0.0
+        self._held_s = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """Completions that wait to be let in."""
+        return sum(turn.waiting_rows for _, _, turn in self._queue)
+
+    def enter(self, rows: Sequence[int]) -> Turn:
+        """A place in the queue for a request. Raises ApiError: 429 where it is full, 400 for what could never be let in."""
+        wanted, most = sum(rows), self.places + self.max_queue
+        if wanted > max(most, max(rows, default=0)) or max(rows, default=0) > max(most, 128):
+            raise ApiError(
+                400,
+                f"the request asks for {wanted} completions; this server takes at most {most} at once. Ask in several requests",
+                code="too_many_completions",
+            )
+        held = self.running + self.waiting
+        if held and held + wanted > most:
+            self.refused += 1
+            wait_s = self.retry_after_s()
+            raise ApiError(
+                429,
+                f"the server is busy: {self.running} completions run, {self.waiting} wait, and at most {self.max_queue} may; "
+                f"ask again in {wait_s} s",
+                code="queue_full",
+                headers={"retry-after": str(wait_s)},
+            )
+        turn = Turn(self, rows)
+        if rows:
+            heapq.heappush(self._queue, (self._point, next(self._arrivals), turn))
+        self._let_in()
+        return turn
+
+    def retry_after_s(self) -> int:
+        """About when half of those who wait will have been let in, from how long rows took lately."""
+        rounds = self.waiting / 2 / self.places
+        return max(1, min(LONGEST_RETRY_S, math.ceil(self._row_s * rounds)))
+
+    def _let_in(self) -> None:
+        """The first in line is always next: a wide one waits until there is room, and is not overtaken for ever."""
+        while self._queue:
+            point, arrival, turn = self._queue[0]
+            part = turn._served
+            if self.running and self.running + turn.rows[part] > self.places:
+                return
+            self._count_time()
+            self._point = point
+            self.running += turn.rows[part]
+            turn._inside.add(part)
+            turn._served += 1
+            turn._doors[part].set()
+            if turn._served < len(turn.rows):
+                heapq.heapreplace(self._queue, (point + turn.rows[part], arrival, turn))
+            else:
+                heapq.heappop(self._queue)
+
+    def _left(self, rows: int) -> None:
+        self._count_time()
+        self.running -= rows
+        # Little's law over what is inside: time held by all rows, a row that left.
+        self._row_s = 0.9 * self._row_s + 0.1 * (self._held_s / max(1, rows))
+        self._held_s = 0.0
+        self._let_in()
+
+    def _count_time(self) -> None:
+        now = time.monotonic()
+        if self.running:
+            self._held_s += self.running * (now - self._since)
+        self._since = now
+
+    def _withdraw(self, turn: Turn) -> None:
+        self._queue = [entry for entry in self._queue if entry[2] is not turn]
+        heapq.heapify(self._queue)
+        for part in tuple(turn._inside):
+            turn.done(part)
+        self._let_in()

@@ -1,0 +1,82 @@
+"""/tokenize and /detokenize: between text and ids, by a served model's own tokenizer. Shapes as vLLM's server has them."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Request
+from pydantic import Field, model_validator
+from starlette.responses import Response
+
+from ramify.api.openai_answers import spelt
+from ramify.api.openai_fields import Fields
+from ramify.api.prompts import chat_ids, raw_ids
+from ramify.api.running import ClientGoneError, off_loop, while_connected
+from ramify.api.state import ServerState
+from ramify.engine.model import Model
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["tokens"])
+
+
+class TokenizeRequest(Fields):
+    """A raw prompt, or messages."""
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: list[dict[str, Any]] | None = None
+    add_special_tokens: bool | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    return_token_strs: bool | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "TokenizeRequest":
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("give either prompt or messages")
+        return self
+
+
+class DetokenizeRequest(Fields):
+    model: str | None = None
+    tokens: Annotated[list[int], Field(fail_fast=True)]
+
+
+@router.post("/tokenize", response_model=None)
+async def tokenize(body: Annotated[TokenizeRequest, Body()], server: ServerState, request: Request) -> dict[str, Any] | Response:
+    """The ids that a request with this prompt gives the model."""
+    model: Model = await server.models.aget(body.model)
+    if body.prompt is not None:
+        encode, length = raw_ids(body.prompt, add_special_tokens=body.add_special_tokens is not False), len(body.prompt)
+    else:
+        encode = chat_ids(
+            body.messages or (),
+            continue_final=bool(body.continue_final_message),
+            add_generation_prompt=body.add_generation_prompt is not False,
+            variables=body.chat_template_kwargs,
+        )
+        length = sum(len(str(message)) for message in body.messages or ())
+
+    def work() -> dict[str, Any]:
+        ids, _ = encode(model)
+        found: dict[str, Any] = {"count": len(ids), "max_model_len": model.info.context_window, "tokens": list(ids)}
+        if body.return_token_strs:
+            found["token_strs"] = [spelt(model.codec, i) for i in ids]
+        return found
+
+    try:
+        return await while_connected(request.receive, off_loop(length, work))
+    except ClientGoneError:
+        return Response(status_code=499)
+
+
+@router.post("/detokenize")
+async def detokenize(body: Annotated[DetokenizeRequest, Body()], server: ServerState) -> dict[str, str]:
+    """The text of ids, special tokens spelt out."""
+    model: Model = await server.models.aget(body.model)
+
+    def work() -> str:
+        ids = model._checked_ids(body.tokens, "tokens")
+        return b"".join(model.codec.literal_bytes[i] for i in ids).decode("utf-8", "replace")
+
+    return {"prompt": await off_loop(len(body.tokens), work)}
