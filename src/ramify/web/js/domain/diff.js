@@ -53,6 +53,35 @@ export function diff(a, b, most = 1500) {
   return found;
 }
 
+/**
+ * The pieces of `diff` made easier to read: whitespace that two changes share between them counts as changed too.
+ * @param {readonly string[]} a @param {readonly string[]} b @param {readonly Piece[]} pieces @returns {Piece[]}
+ */
+export function smoothed(a, b, pieces) {
+  const found = /** @type {Piece[]} */ ([]);
+  let old = /** @type {Piece | null} */ (null), fresh = /** @type {Piece | null} */ (null);
+  const end = () => {
+    if (old && old.a[1] > old.a[0]) found.push(old);
+    if (fresh && fresh.b[1] > fresh.b[0]) found.push(fresh);
+    old = fresh = null;
+  };
+  pieces.forEach((piece, at) => {
+    const between = at > 0 && at < pieces.length - 1 && a.slice(...piece.a).every((each) => /^\s+$/.test(each));
+    if (piece.kind === "same" && !between) {
+      end();
+      found.push({ ...piece });
+      return;
+    }
+    old ??= { kind: "old", a: [piece.a[0], piece.a[0]], b: [piece.b[0], piece.b[0]] };
+    fresh ??= { kind: "new", a: [piece.a[0], piece.a[0]], b: [piece.b[0], piece.b[0]] };
+    old.a[1] = piece.a[1];
+    fresh.b[1] = piece.b[1];
+    fresh.a = [piece.a[1], piece.a[1]];
+  });
+  end();
+  return found;
+}
+
 /** Equal runs [at in x, at in y, length] of a shortest edit script. @returns {[number, number, number][]} */
 function snakes(/** @type {readonly string[]} */ x, /** @type {readonly string[]} */ y, /** @type {number} */ most) {
   const n = x.length, m = y.length, limit = Math.min(n + m, most);

@@ -6,7 +6,7 @@ import { Marks, rate } from "../components/card.js";
 import { Button, Rating, Segments } from "../components/controls.js";
 import { Icon } from "../components/icon.js";
 import { Failure, Loading, useLoaded } from "../components/states.js";
-import { diff, words } from "../domain/diff.js";
+import { diff, smoothed, words } from "../domain/diff.js";
 import { percent, plural, strategyOf } from "../domain/text.js";
 import { useKeys } from "../keyboard.js";
 import { html, useEffect, useMemo, useState } from "../preact.js";
@@ -31,7 +31,7 @@ export function ComparePage() {
 function Pair({ pair, tokens }) {
   const byTokens = unit.value === "tokens" && tokens;
   const lists = useMemo(() => (byTokens ? tokens.map((/** @type {any} */ each) => each.text) : pair.map((/** @type {Completion} */ each) => words(each.text))), [pair, byTokens]);
-  const found = useMemo(() => diff(lists[0], lists[1]), [lists]);
+  const found = useMemo(() => (byTokens ? diff(lists[0], lists[1]) : smoothed(lists[0], lists[1], diff(lists[0], lists[1]))), [lists]);
   const changes = found.map((each, at) => at).filter((at) => found[at].kind !== "same");
   const [at, setAt] = useState(0);
   const go_ = (/** @type {number} */ by) => changes.length && setAt((at + by + changes.length) % changes.length);

@@ -71,7 +71,7 @@ function Duel({ sample, tabs, calm, setCalm }) {
       ${!calm && tabs}<${Button} icon="eye" small pressed=${calm} keys="Q" onClick=${() => setCalm(!calm)}>Quiet<//></div>
     ${duel.error ? html`<div class="page-body"><${Failure} error=${duel.error} again=${duel.again} /></div>`
       : it ? html`<div class="stack tight" style=${{ minHeight: 0, display: "grid", gridTemplateRows: "auto minmax(0,1fr)" }}>
-          <div class="prompt"><div class="reading" tabindex="0" role="group" aria-label="Prompt"><${PromptText} prompt=${it.prompt} /></div></div>
+          <div class="prompt"><div class="reading" tabindex="0" role="group" aria-label="Prompt"><${PromptText} prompt=${it.sample?.prompt ?? it.prompt} /></div></div>
           <div class="arena fade" key=${`${it.left.id}-${it.right.id}-${round}`}>${contender("left", "A")}${contender("right", "B")}</div></div>
         <div class="choices"><${Button} keys="ArrowLeft" onClick=${() => answer("left")}>A is better<//><${Button} keys="ArrowDown" onClick=${() => answer("tie")}>Neither<//><${Button} keys="ArrowRight" onClick=${() => answer("right")}>B is better<//>
           <${Button} kind="quiet" keys="Space" onClick=${() => setRound((n) => n + 1)}>Skip<//><${Button} kind="quiet" keys="Backspace" icon="undo" onClick=${back}>Take back<//></div>`

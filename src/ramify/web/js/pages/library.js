@@ -151,7 +151,7 @@ function Row({ row, current, picked, toggle }) {
     <input type="checkbox" aria-label=${`Select ${title}`} checked=${picked} onChange=${() => toggle(row.id)} />
     <a class="open" href=${writeAddress(["samples", row.id])} tabindex=${current ? 0 : undefined}>
       <span class="title clip"><bdi>${title}</bdi></span>
-      <span class="preview clip"><bdi>${row.title ? row.preview : row.preview.slice(title.length) || row.preview}</bdi></span>
+      <span class="preview clip"><bdi>${row.title ? firstLine(row.preview, 160) : row.preview.trimStart().split("\n").slice(1).join(" ").trim()}</bdi></span>
     </a>
     <span class="meta">
       ${row.group && html`<span class="mark wide"><bdi class="clip">${row.group}</bdi></span>`}
