@@ -29,7 +29,7 @@ export function remembered(name, otherwise) {
 export const workspace = signal(/** @type {any} */ (null));
 export const facets = signal(/** @type {T.Facet[]} */ ([]));
 export const models = signal(/** @type {T.Model[]} */ ([]));
-export const settings = signal(/** @type {{ fields: any, presets: Record<string, T.Config>, processors: string[] } | null} */ (null));
+export const settings = signal(/** @type {{ fields: { name: string, type: string, default: any, allowed: string, help: string }[], presets: Record<string, T.Config>, processors: string[] } | null} */ (null));
 
 /** Goes up with every change of the workspace that this page knows of; lists read it to load again. */
 export const changed = signal(0);

@@ -43,7 +43,7 @@ export function SettingsForm({ config, onChange, model, sample, open = false, on
     return () => clearTimeout(timer.current);
   }, [JSON.stringify(config), model, sample]);
   const known = settings.value;
-  const properties = known?.fields?.properties ?? {};
+  const properties = Object.fromEntries((known?.fields ?? []).map((each) => [each.name, each]));
   const others = Object.keys(config).filter((name) => !USUAL.includes(name));
   const set = (/** @type {string} */ name, /** @type {string} */ text) => {
     const { [name]: _, ...rest } = config;
@@ -53,7 +53,7 @@ export function SettingsForm({ config, onChange, model, sample, open = false, on
   const field = (/** @type {string} */ name) => {
     const shown = config[name] === undefined ? "" : typeof config[name] === "string" ? config[name] : name === "stop_strings" && config[name].length === 1 ? config[name][0] : JSON.stringify(config[name]);
     return html`<${Field} key=${name} label=${name} wrong=${wrong?.param === name ? wrong.message : null}>${(/** @type {string} */ id) => html`<input id=${id} class="input mono" value=${shown} placeholder=${hint(name, properties[name])}
-      title=${properties[name]?.description} aria-invalid=${wrong?.param === name ? "true" : undefined} onInput=${(/** @type {any} */ event) => set(name, event.currentTarget.value)} />`}<//>`;
+      title=${properties[name] && `${properties[name].help} ${properties[name].allowed}`} aria-invalid=${wrong?.param === name ? "true" : undefined} onInput=${(/** @type {any} */ event) => set(name, event.currentTarget.value)} />`}<//>`;
   };
   return html`<details class="params" open=${open}>
     <summary><${Icon} name="chevron" size=${13} /><span>Parameters</span><span class="mark">${facts?.strategy ?? strategyOf(config)}</span>
@@ -62,7 +62,7 @@ export function SettingsForm({ config, onChange, model, sample, open = false, on
       ${known && html`<div class="row wrap"><${Button} small pressed=${Object.keys(config).every((name) => name === "max_new_tokens")} onClick=${() => onChange(config.max_new_tokens ? { max_new_tokens: config.max_new_tokens } : {})}>greedy<//>
         ${Object.keys(known.presets).map((name) => html`<${Button} small key=${name} onClick=${() => onChange({ ...(config.max_new_tokens ? { max_new_tokens: config.max_new_tokens } : {}), ...known.presets[name] })}>${name}<//>`)}</div>`}
       <div class="fields">${USUAL.map(field)}${others.map(field)}</div>
-      ${known && html`<div class="field"><label for="other-setting">Another setting</label><select id="other-setting" class="select" value="" onChange=${(/** @type {any} */ event) => { const name = event.currentTarget.value; if (name) onChange({ ...config, [name]: properties[name]?.default ?? first(properties[name]) }); event.currentTarget.value = ""; }}>
+      ${known && html`<div class="field"><label for="other-setting">Another setting</label><select id="other-setting" class="select" value="" onChange=${(/** @type {any} */ event) => { const name = event.currentTarget.value; if (name) onChange({ ...config, [name]: startOf(properties[name]) }); event.currentTarget.value = ""; }}>
         <option value="">add…</option>${Object.keys(properties).filter((name) => !USUAL.includes(name) && config[name] === undefined).sort().map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></div>`}
       ${wrong && !USUAL.includes(wrong.param ?? "") && html`<div class="notice error" role="alert">${wrong.message}</div>`}
       ${facts?.processors?.length ? html`<p class="tiny muted">In this order: ${facts.processors.join(" → ")}</p>` : null}
@@ -79,8 +79,13 @@ function hint(name, schema) {
   return JSON.stringify(schema.default);
 }
 
-/** A first value for a setting without a default. @param {any} schema */
-function first(schema) {
-  const type = schema?.type ?? schema?.anyOf?.[0]?.type;
-  return { boolean: true, integer: 1, number: 1, string: "", array: [], object: {} }[type] ?? 1;
+/** What a setting begins with when it is added: not its neutral value, which would do nothing. @param {any} field */
+function startOf(field) {
+  return field?.type === "bool" ? !field.default : field?.default ?? first(field);
+}
+
+/** A first value for a setting without a default. @param {{ type: string } | undefined} field */
+function first(field) {
+  const type = field?.type ?? "";
+  return type.includes("bool") ? true : /list|tuple|Sequence/.test(type) ? [] : /dict|Mapping/.test(type) ? {} : /int|float/.test(type) ? 1 : "";
 }
