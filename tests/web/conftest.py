@@ -110,6 +110,7 @@ def open_page(chromium: Any, studio: Studio) -> Iterator[Callable[..., Any]]:
         page = context.new_page()
         page.on("console", lambda it: watch.complaints.append(it.text) if it.type in ("error", "warning") else None)
         page.on("pageerror", lambda it: watch.complaints.append(str(it)))
+        page.on("response", lambda it: watch.complaints.append(f"{it.status} {it.url}") if it.status >= 400 else None)
         page.on("request", lambda it: None if it.url.startswith(studio.url) else watch.elsewhere.append(it.url))
         page.goto(studio.start if start is None else start)
         return page

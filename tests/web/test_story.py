@@ -166,8 +166,8 @@ def test_the_authors_story_by_mouse(open_page: Callable[..., Page], studio: Stud
         assert (said["better_id"], said["worse_id"]) == expected
         page.get_by_role("link", name="Back to the sample").click()
     page.get_by_role("button", name="Duel").click()
-    expect(page.get_by_role("button", name="Left one is better")).to_be_visible()
-    page.get_by_role("button", name="Left one is better").click()
+    expect(page.get_by_role("button", name=re.compile("the left one is better"))).to_be_visible()
+    page.get_by_role("button", name=re.compile("the left one is better")).click()
     wait_for(page, lambda: len(studio.get("/api/preferences", facet="bedtime")["items"]) == 2, "the duel's answer")
     page.get_by_role("button", name="Undo", exact=True).first.click()
     wait_for(page, lambda: len(studio.get("/api/preferences", facet="bedtime")["items"]) == 1, "it is taken back")

@@ -60,9 +60,9 @@ export function CandidateList({ candidates, current, taken = null, onTake, onPoi
   return html`<div><div ref=${list} role="list" aria-label="Candidates">${ids.map((id, at) => {
     const after = processed ? processed[at] : undefined;
     return html`<div role="listitem" key=${id}><button type="button" class=${`candidate ${at === current ? "current" : ""} ${id === taken ? "taken" : ""} ${after === null ? "removed" : ""}`}
-      aria-label=${`${verb} ${visible(text[at])}, ${percent(probability[at])}${ends[at] ? ", ends the text" : ""}`} aria-pressed=${marked ? String(marked.has(id)) : undefined} onMouseEnter=${() => onPoint?.(at)} onClick=${() => onTake(id, at)}>
+      title=${verb} aria-pressed=${marked ? String(marked.has(id)) : undefined} onMouseEnter=${() => onPoint?.(at)} onClick=${() => onTake(id, at)}>
       ${at < 9 ? html`<kbd>${at + 1}</kbd>` : html`<span class="faint tiny right">${rank[at]}</span>`}
-      <span class="word"><bdi>${visible(text[at])}</bdi>${ends[at] && html`<span class="ends">EOS</span>`}${id === taken && html`<span class="ends">here</span>`}${node?.[at] !== null && node?.[at] !== undefined && html`<span class="ends">in tree</span>`}${marked?.has(id) && html`<span class="ends">picked</span>`}</span>
+      <span class="word"><bdi>${visible(text[at])}</bdi>${ends[at] && html`<span class="ends">EOS<span class="visually-hidden"> ends the text</span></span>`}${id === taken && html`<span class="ends">here</span>`}${node?.[at] !== null && node?.[at] !== undefined && html`<span class="ends">in tree</span>`}${marked?.has(id) && html`<span class="ends">picked</span>`}</span>
       <span class="share"><i style=${{ width: `${100 * probability[at]}%` }}></i></span><span class="right">${percent(probability[at])}</span>
       <span class="right faint tiny" title="after processors">${after === null ? "removed" : after === undefined ? "" : percent(Math.exp(after))}</span></button></div>`;
   })}</div>

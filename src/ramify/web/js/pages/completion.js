@@ -42,11 +42,12 @@ export function CompletionPage() {
 /** @param {{ completion: Completion, live: import("../drafts.js").Growing | null, query: Record<string, string> }} props */
 function Reader({ completion, live, query }) {
   const id = completion.id, running = completion.running;
-  const model = query.model || "";
+  // A text without tokens of its own is shown as the first model that measured it cuts it.
+  const model = query.model || (completion.token_count === null ? completion.scored[0]?.model ?? "" : "");
   const sample = useLoaded(() => api.sample(completion.sample_id), [completion.sample_id]);
   const siblings = useLoaded(() => api.completions(completion.sample_id, { draft: "any" }), [completion.sample_id, changed.value]);
-  const loaded = useLoaded(() => (completion.token_count === null && !model && !completion.scored.length ? Promise.resolve(null)
-    : api.tokens(id, { model: model || (completion.token_count === null ? completion.scored[0]?.model : undefined), alternatives: 0 })), [id, model, completion.version, running]);
+  const loaded = useLoaded(() => (completion.token_count === null && !model ? Promise.resolve(null)
+    : api.tokens(id, { model: model || undefined, alternatives: 0 })), [id, model, completion.version, running]);
   const tokens = !model && live?.tokens && (running || !loaded.value) ? live.tokens : loaded.value;
   const otherName = query.other || completion.scored.find((each) => each.model !== (model || completion.model))?.model || "";
   const measure = measureShown.value;
@@ -55,7 +56,7 @@ function Reader({ completion, live, query }) {
   const chosen = query.at === undefined || !size ? -1 : Math.max(0, Math.min(size - 1, Number(query.at) - start));
   const origins = useMemo(() => (completion.token_count === null ? [] : originsOf(completion.spans, completion.token_count)), [completion.version]);
   const [hover, setHover] = useState(/** @type {{ index: number, span: HTMLElement | null }} */ ({ index: -1, span: null }));
-  const windowAt = useWindows(id, model, completion.version, running ? tokens : null);
+  const windowAt = useWindows(size ? id : null, model, completion.version, running ? tokens : null);
   const view = useRef(/** @type {any} */ (null));
   const choose = (/** @type {number} */ index) => replaceQuery({ at: index < 0 ? null : index + start });
   const step = (/** @type {number} */ by) => size && choose(Math.max(0, Math.min(size - 1, (chosen < 0 ? (by > 0 ? -1 : size) : chosen) + by)));

@@ -64,8 +64,8 @@ function Duel({ sample, tabs, calm, setCalm }) {
     { keys: "Backspace", says: "take the last answer back", act: back },
     { keys: "Escape", says: "out of distraction-free, or back", act: () => (calm ? setCalm(false) : sample ? go(["samples", sample]) : go([])) },
   ], [it, busy, duel.loading, calm, sample, name]);
-  const contender = (/** @type {"left" | "right"} */ side, /** @type {string} */ letter) => html`<button type="button" class="card contender" aria-label=${`${side === "left" ? "Left" : "Right"} one is better`} onClick=${() => answer(side)}>
-    <span class="label">${letter}</span><span class="reading" style=${{ display: "block" }}>${it[side].generated_start > 0 && html`<span class="prefilled">${it[side].text.slice(0, it[side].generated_start)}</span>`}${it[side].text.slice(it[side].generated_start)}</span></button>`;
+  const contender = (/** @type {"left" | "right"} */ side, /** @type {string} */ letter) => html`<button type="button" class="card contender" onClick=${() => answer(side)}>
+    <span class="label">${letter}<span class="visually-hidden">: the ${side} one is better</span></span><span class="reading" style=${{ display: "block" }}>${it[side].generated_start > 0 && html`<span class="prefilled">${it[side].text.slice(0, it[side].generated_start)}</span>`}${it[side].text.slice(it[side].generated_start)}</span></button>`;
   return html`<section class="duel" aria-label="Blind duel"><div class="top"><h1>Which is better for <bdi>${name}</bdi>?</h1><span class="grow"></span>
       ${it && html`<span class="row small muted number" role="status"><span class="share progress"><i style=${{ width: `${(100 * it.compared) / Math.max(1, it.pairs)}%` }}></i></span>${count(it.compared)} of ${plural(it.pairs, "pair")}</span>`}
       ${!calm && tabs}<${Button} icon="eye" small pressed=${calm} keys="Q" onClick=${() => setCalm(!calm)}>Quiet<//></div>

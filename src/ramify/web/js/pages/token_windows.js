@@ -9,7 +9,7 @@ const SIZE = 256;
 
 /**
  * A function from a position to the window of tokens around it, with alternatives; null while it is on its way.
- * @param {number} id @param {string} model @param {string} version what was fetched of another version is dropped
+ * @param {number | null} id null while there are no tokens @param {string} model @param {string} version what was fetched of another version is dropped
  * @param {Tokens | null} live a growing draft brings its own
  */
 export function useWindows(id, model, version, live) {
@@ -22,7 +22,7 @@ export function useWindows(id, model, version, live) {
   }, [key, Boolean(live)]);
   const want = (/** @type {number} */ at) => {
     const { windows } = kept.current;
-    if (windows.has(at)) return;
+    if (id === null || windows.has(at)) return;
     windows.set(at, null);
     api.tokens(id, { model: model || undefined, start: at * SIZE, end: (at + 1) * SIZE, alternatives: 10 }).then((tokens) => {
       windows.set(at, tokens);
