@@ -4,7 +4,7 @@ To add a router: write it in a module of its own as `router = APIRouter(prefix="
 the parameter `server: ServerState` (`api/state.py`), raise `RamifyError`s (or `ApiError` for a status of its own) and never an
 HTTP exception, and add it to `ROUTERS` below. It is behind the token, the Host and cross-site checks and the body limits without
 doing anything: those are middleware, and what is open without a token is listed in `api/auth.py`. A plain `def` route runs in a
-thread; an `async def` one must not block. Static files are mounted in `_mount_studio`.
+thread; an `async def` one must not block. `api/studio.py` has the studio's files.
 """
 
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -14,7 +14,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from ramify import __version__
-from ramify.api import errors, health, llm_engine, openai, tokens
+from ramify.api import errors, health, llm_engine, openai, studio, tokens
 from ramify.api import workspace as workspace_routes
 from ramify.api.auth import LOOPBACK_HOSTS, Doorkeeper
 from ramify.api.bodies import BodyLimits
@@ -26,7 +26,7 @@ from ramify.workbench.workspace import Workspace
 
 __all__ = ["ROUTERS", "create_app"]
 
-ROUTERS = (health.router, openai.router, llm_engine.router, tokens.router, workspace_routes.router)
+ROUTERS = (health.router, openai.router, llm_engine.router, tokens.router, workspace_routes.router, studio.router)
 
 
 def create_app(

@@ -34,6 +34,7 @@ COMMANDS = {
     "undo": "Take back the last action on the workspace.",
     "redo": "Put back what was undone last.",
     "models": "Names of models: list, show, add, remove, probe, convert.",
+    "studio": "Open the studio on a workspace, in the browser.",
     "serve": "Serve completions over HTTP, as OpenAI's and LLM Engine's clients speak it.",
     "train": "Train a tokenizer, a model from scratch, or a model on prompt → completion pairs.",
     "demo": "Two prompts, every decoding strategy, every token's probability.",

@@ -1,0 +1,99 @@
+"""`ramify studio`."""
+
+import contextlib
+import secrets
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ramify.cli import options, workspace
+from ramify.errors import InputError
+from ramify.settings import read_key
+
+if TYPE_CHECKING:
+    import socket
+
+__all__ = ["app"]
+
+app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+
+VARIABLE = "RAMIFY_API_KEY"
+PORT = 8642
+"""The usual one, so that the browser remembers the look; another free one where it is taken."""
+
+
+@app.command()
+@options.takes_model
+def studio(
+    where: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[WORKSPACE]",
+            help="A file, made where there is none, or postgresql://…; unset: RAMIFY_WORKSPACE, else the last one used.",
+        ),
+    ] = None,
+    model: options.ModelName = "tiny",
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help=f"0 takes a free one; unset: {PORT}, or a free one where it is taken.")
+    ] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    *,
+    how: dict[str, Any],
+) -> None:
+    """Open the studio on a workspace, in the browser. It runs until Ctrl+C; only this machine can reach it.
+
+    The address holds the access token behind `#`, which browsers send to nobody. It comes from RAMIFY_API_KEY, else is made anew.
+    """
+    from ramify.web.modules import missing
+
+    if missing():
+        raise InputError(
+            f"the studio's modules are not here ({', '.join(missing()[:3])}, …); "
+            "in a checkout `make setup` fetches them (it needs npm), and a wheel has them"
+        )
+    from ramify.api.app import create_app
+    from ramify.api.serving import serve
+    from ramify.models.registry import Registry
+    from ramify.workbench.workspace import Workspace
+
+    _make_first(where)
+    key = read_key(VARIABLE)
+    token = secrets.token_urlsafe(32) if key is None else key.reveal()
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(workspace.open_workspace(where))
+        listener = stack.enter_context(_listener(port))
+        served = create_app(
+            token=token,
+            workspace=Workspace(opened),
+            load=lambda name: options.open_model(name, **how),
+            model=model,
+            registry=Registry(),
+        )
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/#token={token}"
+        typer.echo(address)
+        if not no_browser:
+            webbrowser.open(address)
+        serve(served, listener)
+
+
+def _make_first(where: str | None) -> None:
+    """Make the workspace that was named, where there is no such file."""
+    if where is None or not where.strip() or "://" in where or Path(workspace.place(where)).exists():
+        return
+    from ramify.store.database import Database
+
+    with Database.open(workspace.place(where), create=True):
+        typer.echo(f"made {where}", err=True)
+
+
+def _listener(port: int | None) -> "socket.socket":
+    from ramify.api.serving import bound
+
+    if port is not None:
+        return bound("127.0.0.1", port)
+    try:
+        return bound("127.0.0.1", PORT)
+    except InputError:
+        return bound("127.0.0.1", 0)

@@ -1,0 +1,67 @@
+/** Where one is, as an address: `#/samples/3?token=…`. Parsing and writing are pure; `address` is the signal pages read. */
+
+import { signal } from "./preact.js";
+
+/** @typedef {{ page: string, parts: string[], query: Record<string, string> }} Address */
+
+/**
+ * "#/samples/3/compare/4/5?at=2" → page "samples", parts ["3", "compare", "4", "5"], query {at: "2"}.
+ *
+ * @param {string} hash
+ * @returns {Address}
+ */
+export function parseAddress(hash) {
+  const [path, query = ""] = hash.replace(/^#/, "").split("?");
+  const parts = path.split("/").filter(Boolean).map(decoded);
+  return { page: parts[0] ?? "library", parts: parts.slice(1), query: Object.fromEntries(new URLSearchParams(query)) };
+}
+
+/**
+ * @param {(string | number)[]} parts
+ * @param {Record<string, string | number | null | undefined>} [query] what is null or empty is left out
+ */
+export function writeAddress(parts, query = {}) {
+  const kept = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  const text = new URLSearchParams(kept.map(([name, value]) => [name, String(value)])).toString();
+  return `#/${parts.map((part) => encodeURIComponent(part)).join("/")}${text ? `?${text}` : ""}`;
+}
+
+/** @param {string} part */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
+export const address = signal(parseAddress(""));
+
+/** @param {(string | number)[]} parts @param {Record<string, any>} [query] */
+export function go(parts, query = {}) {
+  location.hash = writeAddress(parts, query);
+}
+
+/** The same, without a step for the browser's back button: for what changes while one looks at a page. */
+export function replaceQuery(/** @type {Record<string, any>} */ query) {
+  const { page, parts, query: before } = address.value;
+  const next = writeAddress([page, ...parts], { ...before, ...query });
+  history.replaceState(null, "", next);
+  address.value = parseAddress(next);
+}
+
+/**
+ * Begin to follow the address bar. Returns the access token that the fragment held (`#token=…`, or `?token=…` behind a page),
+ * "" where it held none; it is taken out of the address.
+ */
+export function followAddress() {
+  const read = () => {
+    address.value = parseAddress(location.hash);
+  };
+  const found = parseAddress(location.hash.replace(/^#token=/, "#/?token="));
+  const { token = "", ...rest } = found.query;
+  if (token) history.replaceState(null, "", writeAddress(found.page === "library" && !found.parts.length ? [] : [found.page, ...found.parts], rest));
+  read();
+  window.addEventListener("hashchange", read);
+  return token;
+}

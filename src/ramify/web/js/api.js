@@ -1,0 +1,186 @@
+/** The one place that speaks to the server. Every function is a route of docs/api.md. */
+
+/** @import * as T from "./types.js" */
+
+/** An error that the server named; `message` is for people. */
+export class ApiError extends Error {
+  /** @param {number} status @param {{ message?: string, type?: string, param?: string | null, code?: string | null }} error */
+  constructor(status, error) {
+    super(error.message || `the server answered ${status}`);
+    this.status = status;
+    this.param = error.param ?? null;
+    this.code = error.code ?? null;
+  }
+}
+
+let token = "";
+
+/** @param {string} value */
+export function useToken(value) {
+  token = value;
+}
+
+/** @param {Record<string, any>} query */
+function search(query) {
+  const found = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) {
+    if (value === undefined || value === null || value === "") continue;
+    found.set(name, typeof value === "object" ? JSON.stringify(value) : String(value));
+  }
+  const text = found.toString();
+  return text ? `?${text}` : "";
+}
+
+/**
+ * @param {string} method @param {string} path @param {any} [body] @param {AbortSignal} [signal]
+ * @returns {Promise<Response>}
+ */
+async function ask(method, path, body, signal) {
+  const headers = /** @type {Record<string, string>} */ ({ Authorization: `Bearer ${token}` });
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  try {
+    return await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new ApiError(0, { message: "The server does not answer. Is `ramify studio` still running?", code: "unreachable" });
+  }
+}
+
+/** @param {string} method @param {string} path @param {any} [body] @param {AbortSignal} [signal] @returns {Promise<any>} */
+async function call(method, path, body, signal) {
+  const response = await ask(method, path, body, signal);
+  if (response.status === 204) return null;
+  const text = await response.text();
+  let data = /** @type {any} */ (null);
+  try {
+    data = text ? JSON.parse(text) : null;
+  } catch {
+    throw new ApiError(response.status, { message: `the server sent what is not JSON (${response.status})` });
+  }
+  if (!response.ok) throw new ApiError(response.status, data?.error ?? { message: data?.detail });
+  return data;
+}
+
+const get = (path, query = {}, signal) => call("GET", path + search(query), undefined, signal);
+const post = (path, body = {}) => call("POST", path, body);
+const put = (path, body) => call("PUT", path, body);
+const patch = (path, body) => call("PATCH", path, body);
+const remove = (path) => call("DELETE", path);
+
+export const api = {
+  // Library.
+  workspace: () => get("/api/workspace"),
+  samples: (query, signal) => get("/api/samples", query, signal),
+  countSamples: (query, signal) => get("/api/samples/count", query, signal),
+  addSample: (body) => post("/api/samples", body),
+  /** @returns {Promise<T.Sample>} */
+  sample: (id) => get(`/api/samples/${id}`),
+  changeSample: (id, body) => patch(`/api/samples/${id}`, body),
+  setPrompt: (id, body) => put(`/api/samples/${id}/prompt`, body),
+  revisions: (id) => get(`/api/samples/${id}/revisions`),
+  bulkSamples: (body) => post("/api/samples/bulk", body),
+  listCompletions: (query, signal) => get("/api/completions", query, signal),
+  bulkCompletions: (body) => post("/api/completions/bulk", body),
+  groups: () => get("/api/groups"),
+  counts: () => get("/api/counts"),
+  search: (text, limit, signal) => get("/api/search", { text, limit }, signal),
+  filters: () => get("/api/filters"),
+  saveFilter: (body) => put("/api/filters", body),
+  deleteFilter: (id) => remove(`/api/filters/${id}`),
+  filterFields: () => get("/api/filters/fields"),
+  tags: () => get("/api/tags"),
+
+  // Completions.
+  /** @returns {Promise<{items: T.Completion[]}>} */
+  completions: (sample, query = {}) => get(`/api/samples/${sample}/completions`, query),
+  write: (sample, body) => post(`/api/samples/${sample}/completions`, body),
+  /** @returns {Promise<T.Completion>} */
+  completion: (id) => get(`/api/completions/${id}`),
+  changeCompletion: (id, body) => patch(`/api/completions/${id}`, body),
+  edit: (id, body) => post(`/api/completions/${id}/edit`, body),
+  children: (id) => get(`/api/completions/${id}/children`),
+  /** @returns {Promise<T.Tokens>} */
+  tokens: (id, query = {}) => get(`/api/completions/${id}/tokens`, query),
+  /** @returns {Promise<T.Candidates>} */
+  next: (id, query, signal) => get(`/api/completions/${id}/next`, query, signal),
+  /** @returns {Promise<T.Tokens>} */
+  score: (id, body) => post(`/api/completions/${id}/score`, body),
+  deleteCompletion: (id) => remove(`/api/completions/${id}`),
+
+  // Drafts.
+  draft: (sample, body) => post(`/api/samples/${sample}/drafts`, body),
+  continue_: (id, body) => post(`/api/completions/${id}/continue`, body),
+  branch: (id, body) => post(`/api/completions/${id}/branch`, body),
+  drafts: (query = {}) => get("/api/drafts", query),
+  cancelDraft: (id) => post(`/api/drafts/${id}/cancel`),
+  saveDraft: (id) => post(`/api/drafts/${id}/save`),
+  discardDraft: (id) => remove(`/api/drafts/${id}`),
+  /** @param {string} after @param {AbortSignal} signal */
+  draftEvents: (after, signal) => ask("GET", `/api/drafts/events${search({ after })}`, undefined, signal),
+
+  // Token by token.
+  startSession: (sample, body) => post(`/api/samples/${sample}/sessions`, body),
+  branchSession: (completion, body) => post(`/api/completions/${completion}/sessions`, body),
+  sessions: () => get("/api/sessions"),
+  /** @returns {Promise<T.Session>} */
+  session: (key, k) => get(`/api/sessions/${key}`, { k }),
+  sessionCandidates: (key, query) => get(`/api/sessions/${key}/candidates`, query),
+  /** @returns {Promise<T.Session>} */
+  sessionStep: (key, step, body) => post(`/api/sessions/${key}/${step}`, body),
+  saveSession: (key) => post(`/api/sessions/${key}/save`),
+  endSession: (key) => remove(`/api/sessions/${key}`),
+
+  // Beam trees.
+  trees: (sample) => get(`/api/samples/${sample}/trees`),
+  startTree: (sample, body) => post(`/api/samples/${sample}/trees`, body),
+  treeOf: (completion, body) => post(`/api/completions/${completion}/tree`, body),
+  /** @returns {Promise<T.Tree>} */
+  tree: (id) => get(`/api/trees/${id}`),
+  deleteTree: (id) => remove(`/api/trees/${id}`),
+  /** @returns {Promise<T.Nodes>} */
+  nodes: (id, query = {}) => get(`/api/trees/${id}/nodes`, query),
+  node: (id, node) => get(`/api/trees/${id}/nodes/${node}`),
+  /** @returns {Promise<T.Candidates>} */
+  nodeNext: (id, node, query = {}) => get(`/api/trees/${id}/nodes/${node}/next`, query),
+  replay: (id, node) => get(`/api/trees/${id}/nodes/${node}/replay`),
+  leaves: (id, query) => get(`/api/trees/${id}/leaves`, query),
+  /** What changes or ranks a tree: beam-out, continue, search, rerank, under, unlikely, mark, keep, prune, resume, save. */
+  treeStep: (id, step, body) => post(`/api/trees/${id}/${step}`, body),
+
+  // Block by block.
+  startBlocks: (sample, body) => post(`/api/samples/${sample}/blocks`, body),
+  /** @returns {Promise<T.Blocks>} */
+  blocks: (key) => get(`/api/blocks/${key}`),
+  blocksStep: (key, step, body) => post(`/api/blocks/${key}/${step}`, body),
+
+  // Judging.
+  /** @returns {Promise<{items: T.Facet[]}>} */
+  facets: () => get("/api/facets"),
+  addFacet: (body) => post("/api/facets", body),
+  changeFacet: (id, body) => patch(`/api/facets/${id}`, body),
+  deleteFacet: (id) => remove(`/api/facets/${id}`),
+  report: (id, query = {}) => get(`/api/facets/${id}/report`, query),
+  rate: (id, body) => put(`/api/completions/${id}/rating`, body),
+  approve: (id, body) => put(`/api/completions/${id}/approval`, body),
+  preferences: (query) => get("/api/preferences", query),
+  prefer: (body) => post("/api/preferences", body),
+  withdraw: (id) => remove(`/api/preferences/${id}`),
+  ranking: (sample, facet) => get(`/api/samples/${sample}/ranking`, { facet }),
+  duel: (query) => get("/api/duel", query),
+  unanswered: (query) => get("/api/unanswered", query),
+  answer: (id, body) => post(`/api/unanswered/${id}/answer`, body),
+  dismiss: (id) => post(`/api/unanswered/${id}/dismiss`),
+
+  // History, models, settings.
+  history: (query) => get("/api/history", query),
+  changesOf: (id) => get(`/api/history/${id}/changes`),
+  undo: (body = {}) => post("/api/undo", body),
+  redo: (body = {}) => post("/api/redo", body),
+  /** @returns {Promise<{items: T.Model[]}>} */
+  models: () => get("/api/models"),
+  loadModel: (name) => post("/api/models/load", { name }),
+  config: () => get("/api/config"),
+  checkConfig: (body) => post("/api/config/check", body),
+  settings: () => get("/api/settings"),
+  changeSettings: (body) => patch("/api/settings", body),
+};

@@ -1,0 +1,188 @@
+/**
+ * Tokens on a page, tens of thousands of them. All text is there, so it can be searched and selected, but only chunks near the
+ * window are cut into tokens with colours; the rest is one text node a chunk. Changing the measure repaints what is in sight.
+ */
+
+import { heatClass, stepsOf } from "../domain/heatmap.js";
+import { paragraphs } from "../domain/tokens.js";
+import { pieces } from "../domain/text.js";
+import { html, useEffect, useLayoutEffect, useRef } from "../preact.js";
+
+/** @import { Tokens } from "../types.js" */
+/** @import { Measure } from "../domain/heatmap.js" */
+/** @typedef {{ tokens: Tokens, measure: Measure | "none" | "origin", other?: Tokens | null, origins?: string[] }} Shown */
+
+export class TokenView {
+  /** @param {HTMLElement} root */
+  constructor(root) {
+    this.root = root;
+    /** @type {Shown | null} */
+    this.shown = null;
+    /** @type {Int8Array | null} */
+    this.steps = null;
+    /** @type {number[]} first index of each paragraph */
+    this.starts = [];
+    this.chosen = -1;
+    this.live = new Set(/** @type {HTMLElement[]} */ ([]));
+    this.watch = new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries) this.#set(/** @type {HTMLElement} */ (target), isIntersecting);
+    }, { rootMargin: "600px 0px" });
+  }
+
+  close() {
+    this.watch.disconnect();
+  }
+
+  /** @param {Shown} shown */
+  update(shown) {
+    const before = this.shown;
+    this.shown = shown;
+    const { tokens, measure, other = null } = shown;
+    this.steps = measure === "none" || measure === "origin" ? null : stepsOf(measure, tokens, other);
+    const grown = before && before.tokens.ids === tokens.ids && before.tokens.start === tokens.start;
+    this.#lay(grown ? Math.max(0, this.starts.length - 1) : 0);
+    for (const chunk of this.live) this.#paint(chunk);
+  }
+
+  /** Lay out paragraphs from one on; those before it stay. @param {number} from */
+  #lay(from) {
+    const { text } = /** @type {Shown} */ (this.shown).tokens;
+    const start = this.starts[from] ?? 0;
+    while (this.root.childElementCount > from) {
+      const last = /** @type {Element} */ (this.root.lastElementChild);
+      for (const chunk of last.children) {
+        this.watch.unobserve(chunk);
+        this.live.delete(/** @type {HTMLElement} */ (chunk));
+      }
+      last.remove();
+    }
+    this.starts.length = from;
+    const added = document.createDocumentFragment();
+    for (const chunks of paragraphs(text, 96, start)) {
+      const block = document.createElement("div");
+      block.className = "paragraph";
+      for (const [first, last] of chunks) {
+        const chunk = document.createElement("span");
+        chunk.dataset.from = String(first);
+        chunk.dataset.to = String(last);
+        chunk.textContent = text.slice(first, last).join("");
+        block.append(chunk);
+        this.watch.observe(chunk);
+      }
+      this.starts.push(chunks[0][0]);
+      added.append(block);
+    }
+    this.root.append(added);
+    // What is being written is at the end, and in sight more often than not: no flash of uncoloured text.
+    const last = this.root.lastElementChild?.lastElementChild;
+    if (last && from > 0) this.#set(/** @type {HTMLElement} */ (last), true);
+  }
+
+  /** @param {HTMLElement} chunk @param {boolean} seen */
+  #set(chunk, seen) {
+    if (seen === this.live.has(chunk)) return;
+    const { tokens } = /** @type {Shown} */ (this.shown);
+    const from = Number(chunk.dataset.from), to = Number(chunk.dataset.to);
+    if (!seen) {
+      this.live.delete(chunk);
+      chunk.textContent = tokens.text.slice(from, to).join("");
+      return;
+    }
+    this.live.add(chunk);
+    const made = document.createDocumentFragment(), special = new Set(tokens.special);
+    for (let i = from; i < to; i++) {
+      const span = document.createElement("span");
+      span.dataset.i = String(i);
+      const text = tokens.text[i];
+      for (const piece of pieces(text)) {
+        if (!piece.mark) span.append(piece.text);
+        else {
+          const mark = document.createElement("span");
+          mark.className = "ws";
+          mark.dataset.m = piece.mark;
+          mark.textContent = piece.text;
+          span.append(mark);
+        }
+      }
+      if (text === "" && special.has(tokens.ids[i])) span.dataset.label = tokens.vocabulary[tokens.ids[i]] ?? "";
+      made.append(span);
+    }
+    chunk.replaceChildren(made);
+    this.#paint(chunk);
+  }
+
+  /** @param {HTMLElement} chunk */
+  #paint(chunk) {
+    const { tokens, measure, origins } = /** @type {Shown} */ (this.shown);
+    for (const span of /** @type {Iterable<HTMLElement>} */ (chunk.children)) {
+      const i = Number(span.dataset.i);
+      let name = "token";
+      if (this.steps) name += ` ${heatClass(/** @type {Measure} */ (measure), this.steps[i])}`;
+      else if (measure === "origin" && origins?.[i + tokens.start]) name += ` origin-${origins[i + tokens.start]}`;
+      if (span.dataset.label !== undefined) name += " special";
+      if (i === this.chosen) name += " chosen";
+      if (span.className !== name) span.className = name;
+    }
+  }
+
+  /** Mark one token, and bring it into sight. @param {number} index -1 for none */
+  choose(index, scroll = true) {
+    const before = this.chosen;
+    this.chosen = index;
+    this.span(before)?.classList.remove("chosen");
+    if (index < 0 || !this.shown) return;
+    let low = 0, high = this.starts.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (this.starts[middle] <= index) low = middle;
+      else high = middle - 1;
+    }
+    const chunk = /** @type {HTMLElement | undefined} */ ([...(this.root.children[low]?.children ?? [])].find((each) => Number(/** @type {HTMLElement} */ (each).dataset.to) > index));
+    if (chunk) this.#set(chunk, true);
+    const span = this.span(index);
+    span?.classList.add("chosen");
+    if (span && scroll) span.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }
+
+  /** @param {number} index @returns {HTMLElement | null} */
+  span(index) {
+    return index < 0 ? null : this.root.querySelector(`[data-i="${index}"]`);
+  }
+
+  /** The token one visual line up or down, nearest to where `index` stands. @param {number} index @param {1 | -1} step */
+  lineFrom(index, step) {
+    const from = this.span(index)?.getClientRects()[0];
+    if (!from || !this.shown) return index;
+    const middle = (from.left + from.right) / 2;
+    let best = index, bestY = 0, bestX = Infinity;
+    for (let i = index + step, looked = 0; i >= 0 && i < this.shown.tokens.ids.length && looked < 400; i += step, looked++) {
+      const box = this.span(i)?.getClientRects()[0];
+      if (!box || Math.abs(box.top - from.top) < 6) continue;
+      if (bestY && Math.abs(box.top - bestY) > 6) break;
+      bestY ||= box.top;
+      const distance = Math.abs((box.left + box.right) / 2 - middle);
+      if (distance < bestX) [best, bestX] = [i, distance];
+    }
+    return best;
+  }
+}
+
+/**
+ * @param {Shown & { whitespace?: boolean, mono?: boolean, chosen?: number, label?: string, onToken?: (index: number, event: MouseEvent) => void,
+ *   onHover?: (index: number, span: HTMLElement | null) => void, view?: { current: TokenView | null } }} props indices count from `tokens.start`
+ */
+export function TokenText({ tokens, measure, other, origins, whitespace = false, mono = false, chosen = -1, label = "Tokens", onToken, onHover, view }) {
+  const root = useRef(/** @type {HTMLElement | null} */ (null)), held = useRef(/** @type {TokenView | null} */ (null));
+  const indexOf = (/** @type {Event} */ event) => /** @type {HTMLElement | null} */ (/** @type {HTMLElement} */ (event.target).closest?.("[data-i]"));
+  useLayoutEffect(() => {
+    const made = (held.current = new TokenView(/** @type {HTMLElement} */ (root.current)));
+    if (view) view.current = made;
+    return () => made.close();
+  }, []);
+  useLayoutEffect(() => held.current?.update({ tokens, measure, other, origins }), [tokens, measure, other, origins]);
+  useEffect(() => held.current?.choose(chosen), [chosen, tokens]);
+  return html`<div ref=${root} class=${`tokens ${whitespace ? "show-ws" : ""} ${mono ? "mono" : ""}`} role="document" aria-label=${label}
+    onClick=${(/** @type {any} */ event) => { const span = indexOf(event); if (span && getSelection()?.isCollapsed !== false) onToken?.(Number(span.dataset.i), event); }}
+    onMouseOver=${(/** @type {any} */ event) => { const span = indexOf(event); if (span) onHover?.(Number(span.dataset.i), span); }}
+    onMouseLeave=${() => onHover?.(-1, null)}></div>`;
+}

@@ -1,0 +1,86 @@
+/** The shapes of docs/api.md, as far as the studio reads them. */
+
+export type Message = { role: string; content: string };
+export type Prompt = string | Message[];
+export type Config = Record<string, any>;
+export type Span = [start: number, end: number, origin: string];
+
+export type Sample = {
+  id: number; version: string; title: string; group: string; notes: string; prompt: Prompt; prompt_id: number; revision: number;
+  tags: string[]; images: { path: string; media_type: string; sha256: string }[]; archived: boolean; hidden: boolean;
+  created_at: string; changed_at: string;
+};
+export type SampleRow = {
+  id: number; title: string; group: string; preview: string; messages: boolean; tags: string[]; completions: number; drafts: number;
+  truncated: number; approved: string[]; archived: boolean; hidden: boolean; created_at: string;
+};
+export type Scored = {
+  model: string; fingerprint: string; start: number; count: number; sum_logprob: number; mean_logprob: number | null;
+  min_logprob: number | null; p10_logprob: number | null; p50_logprob: number | null; mean_entropy: number | null;
+};
+export type Completion = {
+  id: number; version: string; sample_id: number; prompt_id: number; model: string; fingerprint: string; text: string;
+  generated_start: number; token_count: number | null; spans: Span[]; config: Config; processors: string[]; seed: number | null;
+  finish_reason: string | null; stop_string: string | null; beam_score: number | null; truncated: boolean; archived: boolean;
+  hidden: boolean; draft: boolean; running: boolean; parent_id: number | null; branch_position: number | null;
+  mean_logprob: number | null; min_logprob: number | null; labels: Record<string, string>; tags: string[]; details: Record<string, any>;
+  created_at: string; ratings: Record<string, number>; approved: string[]; scored: Scored[];
+};
+export type Processed = {
+  logprob: (number | null)[]; alternative_offsets: number[]; alternative_ids: number[]; alternative_logprobs: (number | null)[];
+};
+export type Tokens = {
+  completion_id: number; model: string; fingerprint: string; start: number; total: number; ids: number[]; text: string[];
+  logprob: (number | null)[] | null; rank: (number | null)[] | null; entropy: (number | null)[] | null;
+  alternative_offsets: number[] | null; alternative_ids: number[]; alternative_logprobs: number[]; processed: Processed | null;
+  vocabulary: Record<string, string>; special: number[]; eos: number[];
+};
+export type Candidates = {
+  position: number; ids: number[]; text: string[]; logprob: number[]; probability: number[]; rank: number[]; ends: boolean[];
+  node: (number | null)[] | null; processed_logprob: (number | null)[] | null; others: number; entropy: number | null;
+};
+export type Facet = {
+  id: number; version: string; name: string; description: string; parent: string | null; good_rating: number | null;
+  bad_rating: number | null; min_logprob: number | null; mean_logprob: number | null; target_model: string | null; created_at: string;
+  effective: {
+    good_rating: number; bad_rating: number; min_logprob: number | null; mean_logprob: number | null; target_model: string;
+    chain: string[]; sources: Record<string, string>;
+  };
+};
+export type Model = {
+  name: string; kind: "local" | "remote"; note: string; loaded: boolean; context_window: number | null; fingerprint: string | null;
+  can: Record<"generate" | "prefill" | "logprobs" | "score" | "tokens" | "beams" | "blocks", true | string>;
+};
+export type Session = {
+  key: string; sample_id: number; model: string; parent_id: number | null; length: number; text: string; tokens: Tokens;
+  origins: Span[]; ended: boolean; finished: boolean; candidates: Candidates | null;
+};
+export type Tree = {
+  id: number; sample_id: number; prompt_id: number; model: string; fingerprint: string; title: string; prefill: string; root: number;
+  nodes: number; created_at: string;
+};
+export type Nodes = {
+  id: number[]; parent: (number | null)[]; token: number[]; depth: number[]; logprob: (number | null)[]; entropy: (number | null)[];
+  rank: (number | null)[]; sum_logprob: (number | null)[]; min_logprob: (number | null)[]; origin: string[]; ended: boolean[];
+  flags: number[]; dead: Record<string, string>; completion: Record<string, number>; vocabulary: Record<string, string>; next: any;
+};
+export type Outcome = {
+  start: number; seed: number; decided: boolean;
+  results: { node: number | null; text: string; score: number; finish_reason: string }[];
+  verdicts: { node: number[]; state: string[]; step: (number | null)[]; score: (number | null)[]; processor: (string | null)[]; reason: string[] };
+  unknown: any[]; asked: number; ends: number[]; added: Nodes;
+};
+export type Preference = {
+  id: number; facet: string; sample_id: number; better_id: number; worse_id: number; tie: boolean; origin: string; created_at: string;
+};
+export type RankingItem = {
+  completion_id: number; strength: number; error: number; comparisons: number; rating: number | null; rating_from: string | null; place: number;
+};
+export type Action = { id: number; name: string; detail: string; author: string; state: "done" | "undone" | "abandoned"; created_at: string };
+export type Blocks = {
+  key: string; sample_id: number; model: string; text: string; blocks: { text: string; origin: string }[];
+  proposed: { text: string; tokens: number; ends: boolean }[]; ended: boolean; version: number | string;
+};
+export type FilterField = {
+  field: string; of: string; ops: string[]; kind: string; needs_facet: boolean; may_name_model: boolean; values: string[] | null;
+};

@@ -1,0 +1,122 @@
+"""A real server in a process of its own, and a real browser in front of it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from ramify.web import modules
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+TOKEN = "a-token-for-tests-only"
+
+
+@pytest.fixture(scope="session")
+def studio_modules() -> None:
+    """The modules are there, as a build would have put them."""
+    if modules.missing():
+        if shutil.which("npm") is None:
+            pytest.skip("the studio's modules are not in this checkout, and npm is not installed")
+        modules.install(ROOT)
+
+
+@dataclass
+class Studio:
+    """A running studio: where it is, and its API for reading what a person's clicks did."""
+
+    url: str
+    api: httpx2.Client
+
+    @property
+    def start(self) -> str:
+        return f"{self.url}/#token={TOKEN}"
+
+    def get(self, path: str, **query: Any) -> Any:
+        answer = self.api.get(path, params=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def post(self, path: str, **body: Any) -> Any:
+        """Only to prepare what a test begins with."""
+        answer = self.api.post(path, json=body)
+        assert answer.status_code < 300, answer.text
+        return answer.json() if answer.content else None
+
+    def put(self, path: str, **body: Any) -> Any:
+        answer = self.api.put(path, json=body)
+        assert answer.status_code < 300, answer.text
+        return answer.json()
+
+    def completions(self, sample: int) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = self.get(f"/api/samples/{sample}/completions", draft="any")["items"]
+        return items
+
+
+@pytest.fixture(scope="module")
+def studio(studio_modules: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    folder = tmp_path_factory.mktemp("studio")
+    environment = {**os.environ, "RAMIFY_API_KEY": TOKEN, "RAMIFY_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "ramify.cli.main", "studio", str(folder / "new.ramify"), "--port", "0", "--no-browser"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.match(r"(http://127\.0\.0\.1:\d+)/#token=" + TOKEN, line)
+        assert found, (line, process.stderr.read() if process.stderr else "")
+        with httpx2.Client(base_url=found[1], headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60) as api:
+            yield Studio(found[1], api)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        if CHROMIUM is None and not Path(started.chromium.executable_path).exists():
+            pytest.skip("no Chromium: apt-get install chromium, or playwright install chromium")
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Watch:
+    """What a page complained of, and where it wanted to go."""
+
+    complaints: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def open_page(chromium: Any, studio: Studio) -> Iterator[Callable[..., Any]]:
+    """Opens a page of the studio; at the end, the console has no complaint and no request left the origin."""
+    contexts, watch = [], Watch()
+
+    def opened(width: int = 1280, height: int = 860, theme: str = "light", start: str | None = None) -> Any:
+        context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
+        context.set_default_timeout(20_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda it: watch.complaints.append(it.text) if it.type in ("error", "warning") else None)
+        page.on("pageerror", lambda it: watch.complaints.append(str(it)))
+        page.on("response", lambda it: watch.complaints.append(f"{it.status} {it.url}") if it.status >= 400 else None)
+        page.on("request", lambda it: None if it.url.startswith(studio.url) else watch.elsewhere.append(it.url))
+        page.goto(studio.start if start is None else start)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert watch.complaints == []
+    assert watch.elsewhere == []

@@ -1,0 +1,191 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { diff, smoothed, words } from "../../../src/ramify/web/js/domain/diff.js";
+import { both, fromFilter, inWords, toFilter } from "../../../src/ramify/web/js/domain/filters.js";
+import { heatClass, isUncertain, legend, stepOf, stepsOf, valueOf } from "../../../src/ramify/web/js/domain/heatmap.js";
+import { chance, intervals, isDecided, verdictOf } from "../../../src/ramify/web/js/domain/ranking.js";
+import { ago, firstLine, percent, pieces, strategyOf, visible } from "../../../src/ramify/web/js/domain/text.js";
+import { alternativesOf, divergence, joined, nextWhere, originsOf, paragraphs } from "../../../src/ramify/web/js/domain/tokens.js";
+import { layOut, merged, neighbour, wayTo } from "../../../src/ramify/web/js/domain/tree_layout.js";
+import { inSight, scrollFor } from "../../../src/ramify/web/js/domain/virtual.js";
+import { eventParser } from "../../../src/ramify/web/js/sse.js";
+
+const tokens = (/** @type {any} */ more = {}) => ({
+  completion_id: 1, model: "tiny", fingerprint: "f", start: 0, total: 3, ids: [5, 6, 7], text: ["a", " b", "\n"], logprob: [Math.log(0.9), Math.log(0.25), null],
+  rank: [1, 3, null], entropy: [0.1, 2.5, null], alternative_offsets: [0, 1, 3, 3], alternative_ids: [5, 9, 6], alternative_logprobs: [Math.log(0.9), Math.log(0.5), Math.log(0.25)],
+  processed: null, vocabulary: { 5: "a", 6: " b", 7: "\n", 9: " c" }, special: [], eos: [9], ...more,
+});
+
+test("the pieces of a diff rebuild both texts, for random texts", () => {
+  let seed = 7;
+  const random = (/** @type {number} */ n) => (seed = (seed * 1103515245 + 12345) % 2147483648) % n;
+  for (let round = 0; round < 400; round++) {
+    const make = () => Array.from({ length: random(14) }, () => "abc"[random(3)]);
+    const a = make(), b = make(), found = diff(a, b);
+    assert.deepEqual(found.filter((p) => p.kind !== "new").flatMap((p) => a.slice(...p.a)), a);
+    assert.deepEqual(found.filter((p) => p.kind !== "old").flatMap((p) => b.slice(...p.b)), b);
+    for (const p of found) if (p.kind === "same") assert.deepEqual(a.slice(...p.a), b.slice(...p.b));
+    const smooth = smoothed(a, b, found);
+    assert.deepEqual(smooth.filter((p) => p.kind !== "new").flatMap((p) => a.slice(...p.a)), a);
+    assert.deepEqual(smooth.filter((p) => p.kind !== "old").flatMap((p) => b.slice(...p.b)), b);
+  }
+});
+
+test("a diff is a shortest one", () => {
+  const brute = (/** @type {string[]} */ a, /** @type {string[]} */ b) => {
+    const t = Array.from({ length: a.length + 1 }, () => new Array(b.length + 1).fill(0));
+    for (let i = a.length - 1; i >= 0; i--) for (let j = b.length - 1; j >= 0; j--) t[i][j] = a[i] === b[j] ? t[i + 1][j + 1] + 1 : Math.max(t[i + 1][j], t[i][j + 1]);
+    return t[0][0];
+  };
+  for (const [a, b] of [["abcabba", "cbabac"], ["xaxcxabc", "abcy"], ["", "abc"], ["aaaa", "aa"]]) {
+    const same = diff([...a], [...b]).filter((p) => p.kind === "same").reduce((n, p) => n + p.a[1] - p.a[0], 0);
+    assert.equal(same, brute([...a], [...b]));
+  }
+});
+
+test("a diff says where two texts first part", () => {
+  const [first, second] = diff(words("Once upon a time"), words("Once upon the time"));
+  assert.deepEqual(first, { kind: "same", a: [0, 4], b: [0, 4] });
+  assert.equal(second.kind, "old");
+});
+
+test("words joined are the text", () => {
+  for (const text of ["Hello,  wörld!\n\tIt's “fine” – 3.5€", "日本語 テスト", "a\u200bb\u202ec", ""]) assert.equal(words(text).join(""), text);
+});
+
+test("events come out whole however the bytes are cut", () => {
+  const stream = ": hello\r\nid: 1\r\nevent: tokens\r\ndata: {\"a\":1}\r\n\r\ndata: two\ndata: lines\n\nid\ndata:x\r\revent: lost\n\ndata: end\n\n";
+  const expected = [
+    { id: "1", event: "tokens", data: '{"a":1}' }, { id: "1", event: "message", data: "two\nlines" }, { id: "", event: "message", data: "x" }, { id: "", event: "message", data: "end" },
+  ];
+  for (let size = 1; size <= stream.length; size++) {
+    const parse = eventParser(), found = [];
+    for (let at = 0; at < stream.length; at += size) found.push(...parse(stream.slice(at, at + size)));
+    assert.deepEqual(found, expected, `cut every ${size}`);
+  }
+});
+
+test("a chunk put behind tokens keeps alternatives in their places, and replaces what overlaps", () => {
+  const made = joined(tokens(), tokens({ start: 2, ids: [8, 9], text: ["x", "y"], logprob: [-1, -2], rank: [2, 2], entropy: [1, 1], alternative_offsets: [0, 2, 3], alternative_ids: [1, 2, 3], alternative_logprobs: [-1, -2, -3], total: 4 }));
+  assert.deepEqual(made.ids, [5, 6, 8, 9]);
+  assert.deepEqual(made.alternative_offsets, [0, 1, 3, 5, 6]);
+  assert.deepEqual(made.alternative_ids, [5, 9, 6, 1, 2, 3]);
+  assert.deepEqual(made.logprob?.slice(2), [-1, -2]);
+  assert.equal(made.total, 4);
+});
+
+test("paragraphs end behind line breaks, chunks are bounded, nothing is left out", () => {
+  const text = ["a", "b\n", "\n", ...new Array(250).fill("x"), ".\n\n", "end"];
+  const found = paragraphs(text, 100);
+  assert.deepEqual(found.map((p) => [p[0][0], p.at(-1)?.[1]]), [[0, 2], [2, 3], [3, 254], [254, 255]]);
+  assert.deepEqual(found[2], [[3, 103], [103, 203], [203, 254]]);
+  assert.deepEqual(paragraphs(text, 100, 254), [[[254, 255]]]);
+});
+
+test("alternatives have the chosen token, EOS, and the rest as others", () => {
+  const { rows, others } = alternativesOf(tokens(), 1);
+  assert.deepEqual(rows.map((r) => [r.id, r.chosen, r.ends]), [[9, false, true], [6, true, false]]);
+  assert.ok(Math.abs(Number(others) - 0.25) < 1e-12);
+  assert.deepEqual(alternativesOf(tokens(), 2), { rows: [], others: null });
+});
+
+test("a token that processors removed is told from one they kept", () => {
+  const processed = { logprob: [0, -0.1, null], alternative_offsets: [0, 1, 2, 2], alternative_ids: [5, 6], alternative_logprobs: [0, -0.1] };
+  const { rows } = alternativesOf(tokens({ processed }), 1);
+  assert.deepEqual(rows.map((r) => [r.id, r.processed]), [[9, null], [6, -0.1]]);
+});
+
+test("steps go from expected to surprising, and differences to both sides", () => {
+  assert.deepEqual([1, 0.9, 0.89, 0.5, 0.1, 0.05, 0.001].map((p) => stepOf("probability", p)), [0, 0, 1, 2, 4, 5, 6]);
+  assert.deepEqual([1, 2, 3, 5, 10, 50, 51].map((r) => stepOf("rank", r)), [0, 1, 2, 3, 4, 5, 6]);
+  assert.deepEqual([-3, -1, 0.1, 0.25, 2.5].map((d) => stepOf("difference", d)), [-3, -2, 0, 1, 3]);
+  assert.deepEqual([...stepsOf("probability", tokens())], [0, 4, 127]);
+  assert.equal(heatClass("difference", -2), "less-2");
+  assert.equal(heatClass("rank", 127), "heat-none");
+  assert.equal(legend("probability").length, 7);
+});
+
+test("the difference looks at the other model's token of the same position", () => {
+  const other = tokens({ start: 1, logprob: [Math.log(0.5)], ids: [6] });
+  assert.ok(Math.abs(Number(valueOf("difference", tokens(), 1, other)) - Math.LN2) < 1e-12);
+  assert.equal(valueOf("difference", tokens(), 0, other), null);
+});
+
+test("uncertain tokens are found going round", () => {
+  assert.equal(isUncertain(tokens(), 0), false);
+  assert.equal(isUncertain(tokens(), 1), true);
+  assert.equal(nextWhere(3, 1, 1, (i) => i === 1), 1);
+  assert.equal(nextWhere(3, 0, -1, (i) => i === 2), 2);
+  assert.equal(nextWhere(3, 0, 1, () => false), -1);
+});
+
+test("origins and divergence", () => {
+  assert.deepEqual(originsOf([[0, 1, "prefill"], [1, 9, "sampled"]], 3), ["prefill", "sampled", "sampled"]);
+  assert.equal(divergence([1, 2, 3], [1, 2, 4]), 2);
+  assert.equal(divergence([1, 2], [1, 2, 4]), 2);
+});
+
+test("pieces of whitespace joined are the text, and invisible characters are named", () => {
+  for (const text of [" a  b\n", "\t", "", "x"]) assert.equal(pieces(text).map((p) => p.text).join(""), text);
+  assert.equal(visible(" a\n"), "·a↵");
+  assert.equal(visible("a\u202eb\u0000"), "a\\u202eb\\u0000");
+  assert.equal(visible(""), "∅");
+});
+
+test("numbers, lines, times and strategies for people", () => {
+  assert.deepEqual([1, 0.5, 0.0523, 0.00001, 0, null].map(percent), ["100 %", "50.0 %", "5.23 %", "< 0.01 %", "0 %", "–"]);
+  assert.equal(firstLine("\n\n  Hello there  \nmore"), "Hello there");
+  assert.equal(ago("2026-11-27T00:00:00", new Date("2026-11-27T00:10:00Z")), "10 min ago");
+  assert.deepEqual([{}, { temperature: 0.8 }, { do_sample: true, top_p: 0.9 }, { num_beams: 4 }, { temperature: 0 }].map(strategyOf), ["greedy", "sampled, T 0.8", "sampled, top-p 0.9", "4 beams", "greedy"]);
+});
+
+test("filters go there and back, and say what they mean", () => {
+  const built = { match: /** @type {const} */ ("any"), rows: [{ field: "rating", op: ">=", value: 8, facet: "legal" }, { field: "truncated", op: "is", value: true, not: true }] };
+  const filter = toFilter(built);
+  assert.deepEqual(filter, { any: [{ field: "rating", op: ">=", value: 8, facet: "legal" }, { not: { field: "truncated", op: "is", value: true } }] });
+  assert.deepEqual(fromFilter(filter), built);
+  assert.equal(toFilter({ match: "all", rows: [] }), null);
+  assert.equal(fromFilter({ all: [{ any: [] }] }), null);
+  assert.deepEqual(built.rows.map(inWords), ["rating (legal) ≥ 8", "not truncated"]);
+  assert.deepEqual(both(filter, { field: "group", op: "under", value: "a" }), { all: [filter, { field: "group", op: "under", value: "a" }] });
+});
+
+test("a ranking's intervals fill the line, and a close first place is open", () => {
+  const items = [{ completion_id: 1, strength: 1, error: 0.5 }, { completion_id: 2, strength: -1, error: 0.5 }].map((each, at) => ({ comparisons: 1, rating: null, rating_from: null, place: at + 1, ...each }));
+  assert.deepEqual(intervals(items).map(({ from, at, to }) => [from, at, to]), [[0.5, 0.75, 1], [0, 0.25, 0.5]]);
+  assert.equal(isDecided(items), true);
+  assert.equal(isDecided(items.map((each) => ({ ...each, error: 1 }))), false);
+  assert.equal(chance(0, 0), 0.5);
+  assert.equal(verdictOf(8, { good_rating: 7, bad_rating: 4 }), "good");
+});
+
+const forest = () => ({
+  id: [1, 2, 3, 4, 5], parent: [null, 1, 1, 2, 3], token: [0, 1, 2, 3, 4], depth: [0, 1, 1, 2, 2], logprob: [null, -2, -0.1, -1, -1], entropy: [], rank: [], sum_logprob: [], min_logprob: [],
+  origin: [], ended: [], flags: [0, 0, 0, 0, 0], dead: {}, completion: {}, vocabulary: {}, next: null,
+});
+
+test("a tree's best child goes on in its parent's row, and every leaf has a row", () => {
+  const made = layOut(/** @type {any} */ (forest()), { width: () => 2 });
+  assert.deepEqual([...made.row], [0, 1, 0, 1, 0]);
+  assert.deepEqual([...made.x], [0, 3, 3, 6, 6]);
+  assert.equal(made.rows, 2);
+  assert.deepEqual(wayTo(made, 4), [0, 2, 4]);
+  assert.deepEqual(["left", "right", "down"].map((w) => neighbour(made, 2, /** @type {any} */ (w))), [0, 4, 1]);
+  const closed = layOut(/** @type {any} */ (forest()), { width: () => 2, collapsed: new Set([3]) });
+  assert.deepEqual([...closed.row], [0, 1, 0, 1, -1]);
+});
+
+test("what a tree gained replaces and follows what was known", () => {
+  const added = { ...forest(), id: [2, 6], parent: [1, 5], token: [1, 9], depth: [1, 3], logprob: [-2, -3], flags: [4, 0], entropy: [1, 1], rank: [1, 1], sum_logprob: [-2, -4], min_logprob: [-2, -3], origin: ["sampled", "picked"], ended: [false, true], dead: { 6: "why" } };
+  const made = merged(/** @type {any} */ ({ ...forest(), dead: { 2: "old" } }), /** @type {any} */ (added));
+  assert.deepEqual(made.id, [1, 2, 3, 4, 5, 6]);
+  assert.deepEqual(made.flags, [0, 4, 0, 0, 0, 0]);
+  assert.deepEqual(made.dead, { 6: "why" });
+});
+
+test("of a hundred thousand rows only those in sight are drawn", () => {
+  assert.deepEqual(inSight({ rows: 100_000, height: 66, top: 6600, view: 660, over: 2 }), { first: 98, last: 112, total: 6_600_000 });
+  assert.deepEqual(inSight({ rows: 3, height: 66, top: 0, view: 660 }), { first: 0, last: 3, total: 198 });
+  assert.equal(scrollFor(10, { height: 10, top: 0, view: 50 }), 60);
+  assert.equal(scrollFor(2, { height: 10, top: 0, view: 50 }), null);
+});

@@ -1,0 +1,113 @@
+"""Every page, light and dark, wide and narrow: a picture to look at, no overflow, and what axe knows of accessibility (WCAG AA)."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.web.conftest import ROOT, Studio
+
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+PICTURES = Path(__file__).parent / "screenshots"
+SHAPES = {"wide": (1280, 860), "narrow": (390, 844)}
+
+
+@pytest.fixture(scope="module")
+def pages(studio: Studio) -> dict[str, str]:
+    """A small workspace, and the address of each page in it."""
+    studio.post("/api/facets", name="brainstorming", description="many ideas", target_model="tiny")
+    studio.post("/api/facets", name="bedtime", parent="brainstorming", good_rating=8)
+    sample = studio.post("/api/samples", prompt="Once upon a time", title="A beginning", group="stories/short", tags=["tale"])["id"]
+    chat = [{"role": "system", "content": "You are terse."}, {"role": "user", "content": "Name three colours of the sea."}]
+    studio.post("/api/samples", prompt=chat, group="chat")
+    first, second = (studio.post(f"/api/samples/{sample}/completions", text=text)["id"] for text in (
+        " there was a lake. Nobody had ever seen its other side.\n\nUntil one day a little girl came.", " there was a mountain, and it was tall."
+    ))
+    for each in (first, second):
+        studio.post(f"/api/completions/{each}/score", model="tiny")
+    studio.put(f"/api/completions/{first}/rating", facet="brainstorming", rating=8)
+    studio.put(f"/api/completions/{second}/rating", facet="brainstorming", rating=3)
+    studio.post("/api/preferences", better_id=second, worse_id=first, facet="brainstorming")
+    studio.post(f"/api/samples/{sample}/completions", text=" there was nothing.", truncated=True)
+    studio.put("/api/filters", name="rated", filter={"field": "rated", "op": "is", "value": True, "facet": "brainstorming"})
+    session = studio.post(f"/api/samples/{sample}/sessions")
+    tree = studio.post(f"/api/samples/{sample}/trees")
+    grown = studio.post(f"/api/trees/{tree['id']}/beam-out", node=tree["root"], width=4, depth=5, spread=1)
+    studio.post(f"/api/trees/{tree['id']}/mark", nodes=[grown["ends"][0]], pinned=True)
+    studio.post(f"/api/trees/{tree['id']}/prune", nodes=[grown["ends"][2]])
+    blocks = studio.post(f"/api/samples/{sample}/blocks")
+    return {
+        "library": "#/",
+        "library-empty": "#/?text=nosuchword",
+        "sample": f"#/samples/{sample}",
+        "completion": f"#/completions/{first}?at=6",
+        "compare": f"#/compare/{first}/{second}",
+        "picking": f"#/picking/{session['key']}",
+        "tree": f"#/trees/{tree['id']}?node={grown['ends'][0]}",
+        "tree-list": f"#/trees/{tree['id']}?view=list",
+        "tree-grid": f"#/trees/{tree['id']}?view=grid",
+        "blocks": f"#/blocks/{blocks['key']}",
+        "duel": "#/judge",
+        "ranking": f"#/judge?view=ranking&sample={sample}",
+        "consistency": "#/judge?view=consistency",
+        "facets": "#/facets",
+        "history": "#/history",
+    }
+
+
+@pytest.mark.parametrize(
+    ("shape", "theme"),
+    [("wide", "light"), ("narrow", "dark"), pytest.param("wide", "dark", marks=pytest.mark.slow), pytest.param("narrow", "light", marks=pytest.mark.slow)],
+)
+def test_every_page_looks_finished(open_page: Callable[..., Page], studio: Studio, pages: dict[str, str], shape: str, theme: str) -> None:
+    page = open_page(*SHAPES[shape], theme=theme)
+    page.wait_for_selector(".library")
+    PICTURES.mkdir(exist_ok=True)
+    found: list[Any] = []
+    for name, address in pages.items():
+        page.goto(f"{studio.url}/{address}")
+        page.wait_for_timeout(250)
+        expect(page.locator("[aria-label=Loading]")).to_have_count(0)
+        page.wait_for_timeout(250)
+        page.screenshot(path=PICTURES / f"{name}-{shape}-{theme}.png")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is wider than the window"
+        if AXE.exists():
+            if not page.evaluate("typeof axe !== 'undefined'"):
+                page.evaluate(AXE.read_text("utf-8"))
+            result = page.evaluate("axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'] })")
+            found += [
+                (name, each["id"], [(node["target"], node["any"][0]["message"] if node["any"] else "") for node in each["nodes"][:3]])
+                for each in result["violations"]
+            ]
+    assert found == [], "\n".join(map(str, found))
+
+
+@pytest.mark.parametrize("palette", ["ember", "viridis", "mono"])
+def test_tokens_can_be_read_on_every_colour_of_every_palette(open_page: Callable[..., Page], studio: Studio, palette: str) -> None:
+    """4.5 to 1 at least, computed from the colours that the page really has."""
+    for theme in ("light", "dark"):
+        page = open_page(theme=theme)
+        page.wait_for_selector(".library")
+        worst = page.evaluate(CONTRASTS, palette)
+        assert [each for each in worst if each[1] < 4.5] == [], theme
+        assert len(worst) == 13
+
+
+CONTRASTS = """palette => {
+  document.documentElement.dataset.palette = palette;
+  const canvas = document.createElement("canvas").getContext("2d");
+  const rgb = colour => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data]; };
+  const light = ([r, g, b]) => [r, g, b].map(v => { v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const page = getComputedStyle(document.body).backgroundColor, ink = getComputedStyle(document.body).color;
+  return [...Array.from({ length: 7 }, (_, i) => `heat-${i}`), ...[1, 2, 3].flatMap(i => [`less-${i}`, `more-${i}`])].map(name => {
+    const span = document.createElement("span");
+    span.className = name;
+    document.body.append(span);
+    const style = getComputedStyle(span), back = rgb(style.backgroundColor)[3] ? rgb(style.backgroundColor) : rgb(page), front = rgb(style.color || ink);
+    span.remove();
+    const [a, b] = [light(back), light(front)].sort((x, y) => y - x);
+    return [name, (a + 0.05) / (b + 0.05)];
+  });
+}"""
