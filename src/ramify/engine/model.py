@@ -12,6 +12,7 @@ from typing import Any, Self
 import torch
 
 from ramify.decoding.config import GenerationConfig
+from ramify.decoding.constraints import Constraint
 from ramify.engine.branch import Branch
 from ramify.engine.engine import Engine
 from ramify.engine.kv_tree import Branches
@@ -312,10 +313,13 @@ class Model:
         self._check_bans(config)
         return request
 
-    def submit(self, request: GenerationRequest, handle: Handle | None = None) -> Handle:
-        """Queue a checked request. A constraint is compiled here, on the caller's thread."""
+    def submit(self, request: GenerationRequest, handle: Handle | None = None, *, constraint: Constraint | None = None) -> Handle:
+        """Queue a checked request. Its constraint is compiled here, on the caller's thread.
+
+        constraint: one that is compiled already, and that may have read the tokens before the ones to come.
+        """
         handle = handle or Handle()
-        constraint = self.engine.constraint(request)
+        constraint = self.engine.constraint(request) if constraint is None else constraint
         self._worker.start(lambda: self.engine.generate(request, handle, constraint), handle.future)
         return handle
 
