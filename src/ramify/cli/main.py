@@ -17,6 +17,7 @@ __all__ = ["COMMANDS", "app", "command", "main"]
 
 COMMANDS = {
     "complete": "Complete a prompt: text, a file, standard input, or chat messages.",
+    "generate": "Text from a prompt, in the words of document 003; `ramify complete` shows more.",
     "chat": "Talk with a model; the whole conversation is its prompt.",
     "new": "Make a workspace. Commands that name none use it from then on.",
     "samples": "Prompts of the workspace: add, list, show, edit, revise, tag, archive, hide, delete.",
@@ -33,6 +34,7 @@ COMMANDS = {
     "history": "What was done to the workspace, newest first.",
     "undo": "Take back the last action on the workspace.",
     "redo": "Put back what was undone last.",
+    "lab": "The decoding lab: every strategy on the same prompts, side by side, as a report.",
     "models": "Names of models: list, show, add, remove, probe, convert.",
     "studio": "Open the studio on a workspace, in the browser.",
     "serve": "Serve completions over HTTP, as OpenAI's and LLM Engine's clients speak it.",

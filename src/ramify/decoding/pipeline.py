@@ -5,7 +5,7 @@ A row's result depends on that row alone.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -44,13 +44,19 @@ class Pipeline:
 
     def __call__(self, logits: Tensor, rows: Sequence[Row]) -> Tensor:
         """Process logits (B, V) float32, one Row for each of B; returns a new (B, V), removed tokens at -inf."""
+        processed = logits
+        for _, left in self.stages(logits, rows):
+            processed = left
+        return logits.clone() if processed is logits else processed
+
+    def stages(self, logits: Tensor, rows: Sequence[Row]) -> Iterator[tuple[str, Tensor]]:
+        """The same one processor at a time: its name, and what it leaves (B, V). The last one's is the result."""
         if len(rows) != len(logits):
             raise ValueError(f"{len(rows)} rows were given for {len(logits)} rows of logits; give one for each")
         processed = logits
         for name, step in zip(self.names, self._steps, strict=True):
-            original = logits if name == "constraint" else None
-            processed = step(processed, rows) if original is None else _constrain(processed, original, rows)
-        return logits.clone() if processed is logits else processed
+            processed = _constrain(processed, logits, rows) if name == "constraint" else step(processed, rows)
+            yield name, processed
 
 
 def build(config: GenerationConfig, *, eos_token_ids: tuple[int, ...], vocab_size: int, context: int | None = None) -> Pipeline:

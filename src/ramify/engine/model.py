@@ -320,7 +320,10 @@ class Model:
         return self.start(request, handle or Handle(), self.engine.constraint(request))
 
     def start(self, request: GenerationRequest, handle: Handle, constraint: Constraint | None) -> Handle:
-        """Queue a checked request whose constraint is compiled already (`engine.constraint`); returns at once."""
+        """Queue a checked request whose constraint is compiled already (`engine.constraint`); returns at once.
+
+        A constraint may have read tokens before the ones to come.
+        """
         self._worker.start(lambda: self.engine.generate(request, handle, constraint), handle.future)
         return handle
 

@@ -1,0 +1,1 @@
+"""What a text is worth: metrics, filters, comparisons, and the decoding lab."""
