@@ -54,6 +54,7 @@ class Asked:
     logprobs: int | None
     measure: int | None = None
     max_tokens: int | None = None
+    max_tokens_name: str = "max_tokens"
     stream: bool = False
 
     async def answer(self, request: Request, shape_for: Callable[[Model], Shape]) -> Response:
@@ -104,6 +105,7 @@ class Asked:
             logprobs=self.logprobs,
             measure=self.measure,
             max_tokens=self.max_tokens if kept is None else None,
+            max_tokens_name=self.max_tokens_name,
             kept=kept,
         )
 

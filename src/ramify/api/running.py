@@ -71,6 +71,8 @@ class Part:
     """How many alternatives the prompt's own tokens are measured with; None: they are not measured."""
     max_tokens: int | None = None
     """What the request named; it must fit behind the prompt."""
+    max_tokens_name: str = "max_tokens"
+    """What the request called it."""
     kept: Kept | None = None
     """Given as it is, whatever the settings say."""
 
@@ -216,10 +218,10 @@ class Run:
             if part.max_tokens is not None and len(prompt_ids) + part.max_tokens > window > len(prompt_ids):
                 raise ApiError(
                     400,
-                    f"the prompt has {len(prompt_ids)} tokens and max_tokens is {part.max_tokens}, together "
+                    f"the prompt has {len(prompt_ids)} tokens and {part.max_tokens_name} is {part.max_tokens}, together "
                     f"{len(prompt_ids) + part.max_tokens}; the model's context window holds {window}. "
                     "Shorten the prompt, or ask for fewer tokens",
-                    param="max_tokens",
+                    param=part.max_tokens_name,
                     code="context_length_exceeded",
                 )
             # What is only measured is checked like what goes on: for its ids, and for its room.
