@@ -7,65 +7,40 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx2
 from tests.api.gates import gated
 from tests.api.listening import TOKEN, listening
+from tests.api.serving_process import serving
 
 from ramify.api.app import create_app
 from ramify.api.state import Limits
 
 
-@contextmanager
-def process(tmp_path: Path, *arguments: str, key: str | None = "a key") -> Iterator[tuple[subprocess.Popen[str], str, str]]:
-    """`ramify serve`: (the process, its address, what else it said until it was ready)."""
-    environment = {**os.environ, "RAMIFY_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    environment.pop("RAMIFY_API_KEY", None)
-    if key is not None:
-        environment["RAMIFY_API_KEY"] = key
-    command = [sys.executable, "-m", "ramify", "serve", "--port", "0", *arguments]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
-        assert running.stderr is not None
-        try:
-            said = running.stderr.readline()
-            while not said.startswith("http") and (line := running.stderr.readline()):
-                said = line
-            address = said.strip()
-            more = running.stderr.readline() if key is None else ""
-            while httpx2.get(f"{address}/health", timeout=60).status_code != 200:
-                pass
-            yield running, address, more
-        finally:
-            if running.poll() is None:
-                running.kill()
-
-
 def test_serve_takes_its_token_from_the_environment_and_ends_by_sigterm_when_its_streams_have(tmp_path: Path) -> None:
-    with process(tmp_path) as (running, address, _):
-        headers = {"authorization": "Bearer a key"}
-        assert httpx2.get(f"{address}/v1/models").status_code == 401
-        assert httpx2.get(f"{address}/v1/models", headers=headers).json()["data"][0]["id"] == "tiny"
-        body = {"prompt": "Once upon a time", "max_tokens": 300, "ignore_eos": True, "stream": True, "temperature": 0}
-        with httpx2.stream("POST", f"{address}/v1/completions", json=body, headers=headers, timeout=60) as answer:
+    with serving(tmp_path, ["--drain-timeout", "60"]) as running, running.client() as client:
+        assert client.get("/v1/models", headers={"authorization": ""}).status_code == 401
+        assert client.get("/v1/models").json()["data"][0]["id"] == "tiny"
+        body = {"prompt": "Once upon a time", "max_tokens": 100, "ignore_eos": True, "stream": True, "temperature": 0}
+        with client.stream("POST", "/v1/completions", json=body) as answer:
             pieces = answer.iter_lines()
             first = next(pieces)
-            running.send_signal(signal.SIGTERM)
+            running.process.send_signal(signal.SIGTERM)
             lines = [first, *(line for line in pieces if line)]
         assert lines[-1] == "data: [DONE]"
-        assert sum('"text"' in line for line in lines) > 200
+        assert sum('"text"' in line for line in lines) > 20
         assert '"finish_reason":"length"' in lines[-2]
-        assert running.wait(30) == 0
+        assert running.process.wait(30) == 0
 
 
 def test_a_token_is_made_and_printed_once_where_none_was_given(tmp_path: Path) -> None:
-    with process(tmp_path, key=None) as (_, address, more):
-        made = re.fullmatch(r"token: (\S{40,})\n", more)
-        assert made
-        assert httpx2.get(f"{address}/v1/models", headers={"authorization": f"Bearer {made[1]}"}).status_code == 200
+    with serving(tmp_path, key="") as running:
+        said = (tmp_path / "stderr").read_text()
+        (made,) = re.findall(r"^token: (\S{40,})$", said, re.MULTILINE)
+        assert said.count(made) == 1
+        with running.client(headers={"authorization": f"Bearer {made}"}) as client:
+            assert client.get("/v1/models").status_code == 200
 
 
 def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
