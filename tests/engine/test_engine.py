@@ -3,7 +3,7 @@
 import asyncio
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -266,3 +266,21 @@ def test_a_branch_shows_its_distribution_and_each_pick_is_one_token() -> None:
     assert [(s.start, s.end, s.origin) for s in finished.spans] == [(0, 1, "picked"), (1, 3, "sampled")]
     with pytest.raises(InputError, match="0 to 1"):
         branch.fork(at=2)
+
+
+def test_a_task_of_asyncio_that_is_cancelled_does_not_disturb_the_others(load: Callable[[str], Any]) -> None:
+    model = load("tiny")
+    alone = model.complete("Once upon a time", max_new_tokens=30).text
+
+    async def story() -> str:
+        staying = asyncio.create_task(model.acomplete("Once upon a time", max_new_tokens=30))
+        leaving = [asyncio.create_task(model.acomplete("The cat", max_new_tokens=500, ignore_eos=True)) for _ in range(3)]
+        events = model.astream("A dog", max_new_tokens=500, ignore_eos=True)
+        await anext(events)
+        for task in leaving:
+            task.cancel()
+        await events.aclose()
+        assert all(isinstance(each, asyncio.CancelledError) for each in await asyncio.gather(*leaving, return_exceptions=True))
+        return (await staying).text
+
+    assert asyncio.run(story()) == alone

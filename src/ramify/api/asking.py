@@ -87,7 +87,8 @@ class Asked:
 
     async def _chosen(self) -> tuple[Server, str, list[Part]]:
         """Who answers, and the parts of the work."""
-        name, kept = self.model, (None,) * len(self.prompts)
+        name = self.model
+        kept: tuple[Kept | None, ...] = (None,) * len(self.prompts)
         if self.server.workspace is not None and name is not None and "@" in name:
             if self.config is not None and self.config.num_return_sequences != 1:
                 raise ApiError(400, "under a facet a prompt has one approved completion; ask for one", param="n")

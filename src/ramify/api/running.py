@@ -178,8 +178,9 @@ class Run:
     async def until_over(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, or the error that ended the request before."""
         task = asyncio.create_task(work)
+        either: set[asyncio.Future[Any]] = {task, self._over}
         try:
-            await asyncio.wait({task, self._over}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
                 await self._over
             return task.result()
@@ -321,9 +322,11 @@ class Run:
     ) -> None:
         """A kept completion as if it had been made now, measured under this model where that was asked for."""
         assert self._model is not None
-        ids = kept.token_ids if kept.fingerprint == self._model.info.fingerprint else None
-        if ids is None:
-            ids = await off_loop(len(kept.text), lambda: tuple(self._model.codec.encode(kept.text)))  # type: ignore[union-attr]
+        codec = self._model.codec
+        if kept.token_ids is not None and kept.fingerprint == self._model.info.fingerprint:
+            ids = kept.token_ids
+        else:
+            ids = await off_loop(len(kept.text), lambda: tuple(codec.encode(kept.text)))
         logprobs: tuple[TokenLogprob, ...] | None = None
         if request.logprobs is not None:
             logprobs = ()
