@@ -7,6 +7,7 @@ RamifyError
 │   ├── PromptTooLongError            more tokens than the model's context window
 │   ├── NotFoundError                 nothing of that id or name: sample, completion, facet, tag, filter, tree (404 of a service)
 │   │   └── ModelNotFoundError        no model of that name or folder
+│   ├── StaleError                    a record was changed by somebody else since it was read
 │   ├── UnsafeModelError              pickled weights or remote code, and nobody asked for them
 │   └── UnsupportedError              this model or backend cannot do what was asked
 ├── WorkspaceError                    the workspace cannot be opened, read or written
@@ -42,6 +43,7 @@ __all__ = [
     "RateLimitExceededError",
     "RemoteError",
     "ServerError",
+    "StaleError",
     "UnauthorizedError",
     "UnsafeModelError",
     "UnsupportedError",
@@ -89,6 +91,10 @@ class NotFoundError(InputError):
 
 class ModelNotFoundError(NotFoundError):
     """No model of that name or folder."""
+
+
+class StaleError(InputError):
+    """A record was changed by somebody else since it was read."""
 
 
 class UnsafeModelError(InputError):

@@ -64,6 +64,7 @@ def test_what_is_kept_is_what_was_made_and_how(ramify: Run) -> None:
         "labels": {},
         "tags": [],
         "details": {},
+        "bulk": None,
     }
     (own,) = logprobs
     assert [each["token_id"] for each in own["tokens"]] == [1, 2, 3]

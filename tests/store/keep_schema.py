@@ -4,10 +4,10 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
-from ramify.store import Database
+from ramify.store import Database, NewNode
 from ramify.store.database import APPLICATION_ID
 from ramify.store.migrations import HEAD
-from store.stories import sampled, written
+from store.stories import PIECES, sampled, written
 
 
 def main() -> None:
@@ -19,6 +19,9 @@ def main() -> None:
         db.facets.add("legal", good_rating=8)
         db.judgements.rate(first.id, "legal", 7)
         db.judgements.prefer(second.id, first.id, "legal")
+        tree = db.beams.tree(sample.id, "tiny", "tiny-1")
+        way = [NewNode(token_id=1, logprob=-0.5, candidates=[(0, -0.25)], next_entropy=0.5), NewNode(token_id=0, ended=True)]
+        db.beams.extend(tree.root_id, way, pieces=PIECES)
     plain = sqlite3.connect(path)
     # The full-text tables are virtual: their shadows come with them and are filled by rebuilding.
     virtual = [name for (name,) in plain.execute("SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL%'")]

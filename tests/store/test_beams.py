@@ -97,3 +97,48 @@ def test_a_tree_holds_each_path_once_and_sums_along_it(db: Database, paths: list
         steps = [told[way[: i + 1]] for i in range(len(way))]
         assert node.sum_logprob == sum(steps, 0.0)
         assert node.min_logprob == min(steps, default=None)
+
+
+def test_looking_is_no_step_of_the_history_and_is_not_forgotten(db: Database) -> None:
+    tree = db.beams.tree(db.samples.add("Once"), "tiny", "f1")
+    (node,) = db.beams.extend(tree.root_id, [NewNode(token_id=1, logprob=-0.5)], pieces={1: b" a"})
+    steps = db.history.list()
+    db.beams.set_candidates(node, [(2, -0.25), (3, -1.5)], entropy=0.75, pieces={2: b" hedgehog"})
+    db.beams.extend(tree.root_id, [NewNode(token_id=1, candidates=[(4, -9.0)], next_entropy=9.0)])
+    assert db.history.list() == steps
+    (seen,) = db.beams.nodes_by_id([node.id])
+    assert (seen.candidates, seen.next_entropy) == (((2, -0.25), (3, -1.5)), 0.75)
+    assert db.beams.pieces(tree) == {1: b" a", 2: b" hedgehog"}
+    db.history.undo()
+    assert db.beams.nodes_by_id([node.id]) == []
+    db.history.redo()
+    assert db.beams.nodes_by_id([node.id]) == [seen]
+
+
+def test_records_stand_for_their_ids_and_those_of_another_kind_are_refused(db: Database) -> None:
+    sample = db.samples.add(messages=[{"role": "user", "content": "Once"}], title="T", group="g")
+    first, second = db.completions.add(sample, sampled()), db.completions.add(sample, sampled("other"))
+    facet = db.facets.add("legal")
+    db.facets.add("letters", parent=facet)
+    assert [c.id for c in db.completions.of(sample)] == [first.id, second.id]
+    db.judgements.rate(first, facet, 7)
+    said = db.judgements.prefer(first, second, facet)
+    db.judgements.approve(first, facet)
+    db.completions.label([first], style="plain")
+    db.tags.put(["t"], samples=[sample], completions=[second])
+    assert db.judgements.approved(sample, facet) == first.id
+    assert db.judgements.preferences(facet=facet, sample_id=sample) == [said]
+    assert [each.item for each in db.judgements.ranking(sample, facet).strengths] == [first.id, second.id]
+    assert db.logprobs.of(first)[0].completion_id == first.id
+    db.judgements.withdraw(said)
+    db.completions.archive([second])
+    assert db.completions.get(second).archived
+    for wrong in (lambda: db.judgements.rate(sample, facet, 7), lambda: db.completions.of(first), lambda: db.samples.get("1")):
+        with pytest.raises(InputError, match="was given; it must be a"):
+            wrong()
+    with pytest.raises(InputError, match="it must be a list of CompletionRecords"):
+        db.completions.archive(first)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="neither prompt nor messages"):
+        db.samples.add(title="nothing")
+    with pytest.raises(InputError, match="both given"):
+        db.samples.add("Once", messages=[{"role": "user", "content": "Once"}])

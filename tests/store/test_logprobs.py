@@ -3,7 +3,7 @@ import math
 import pytest
 
 from ramify.errors import InputError, NotFoundError
-from ramify.store import Database
+from ramify.store import Database, TokenLogprob
 from store.stories import sample_with, sampled, token
 
 
@@ -62,3 +62,45 @@ def test_alternatives_can_be_dropped_and_chosen_tokens_stay(db: Database) -> Non
         db.logprobs.get(made.id, "x")
     with pytest.raises(NotFoundError, match="no completion 99"):
         db.logprobs.put(99, "x", "", [])
+
+
+def spelt(spelling: str, logprob: float, others: tuple[tuple[str, float], ...] = ()) -> TokenLogprob:
+    """A token as a remote tells it: without an id, a rank or an entropy."""
+    return TokenLogprob(
+        token_id=-1,
+        token_bytes=spelling.encode(),
+        logprob=logprob,
+        rank=0,
+        entropy=math.nan,
+        alternatives=tuple((-1, other.encode(), value) for other, value in others),
+    )
+
+
+def test_tokens_of_a_remote_are_numbered_by_how_they_are_spelt_and_say_what_nobody_told(db: Database) -> None:
+    _, (one, two) = sample_with(db, "a b a", "b c")
+    first = db.logprobs.put(one.id, "far", "f", [spelt("a", -1.0, (("c", -2.0),)), spelt(" b", -0.5), spelt("a", -0.25)])
+    second = db.logprobs.put(two.id, "far", "f", [spelt(" b", -0.5), spelt("c", -4.0)])
+    assert [(t.token_id, t.token_bytes, t.rank) for t in first.tokens] == [(0, b"a", 0), (2, b" b", 0), (0, b"a", 0)]
+    assert first.tokens[0].alternatives == ((1, b"c", -2.0),)
+    assert [t.token_id for t in second.tokens] == [2, 1]
+    assert (second.mean_logprob, second.mean_entropy) == (-2.25, None)
+    assert all(math.isnan(t.entropy) for t in (*first.tokens, *second.tokens))
+    with db.reading() as connection:
+        query = "SELECT DISTINCT rank, entropy FROM v_tokens"
+        assert [tuple(row) for row in connection.exec_driver_sql(query)] == [(None, None)]
+
+
+def test_a_text_is_tokenized_once_for_a_model_and_undo_forgets_it(db: Database) -> None:
+    _, (made,) = sample_with(db, "Once")
+    assert db.tokenizations.of(made.id, "m") is None
+    db.tokenizations.keep(made.id, "other", "m", [4, 5])
+    db.tokenizations.keep(made.id, "other", "m", [6])
+    assert (db.tokenizations.of(made.id, "m"), db.tokenizations.of(made.id, "n")) == ((4, 5), None)
+    db.logprobs.put(made.id, "judge", "n", [token(7), token(8)])
+    assert db.tokenizations.of(made.id, "n") == (7, 8)
+    db.history.undo()
+    db.history.undo()
+    assert (db.tokenizations.of(made.id, "m"), db.tokenizations.of(made.id, "n")) == (None, None)
+    db.history.redo()
+    db.completions.delete([made.id])
+    assert db.problems() == []

@@ -12,6 +12,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, inspect
 
 from ramify.errors import NewerWorkspaceError, WorkspaceError
 from ramify.store import Database, schema, tables
@@ -27,13 +28,42 @@ def test_head_is_the_last_revision_and_each_has_its_schema_kept() -> None:
     assert [file.stem for file in SCHEMAS] == sorted(revision.revision for revision in script.walk_revisions())
 
 
-@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
-def test_the_last_revisions_ddl_is_that_of_the_tables(dialect: str) -> None:
-    def plain(text: str) -> str:
-        return re.sub(r"\s+", " ", text).strip()
+def shape(connection: Connection) -> set[tuple[str, ...]]:
+    """Every table with its columns, every index, view and trigger with its words, in no order."""
+    sqlite = connection.dialect.name == "sqlite"
+    if sqlite:
+        words = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND (type != 'table' OR sql LIKE 'CREATE VIRTUAL%')"
+    else:
+        words = (
+            "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' "
+            "UNION ALL SELECT viewname, definition FROM pg_views WHERE schemaname = 'public'"
+        )
+    found = {(name, re.sub(r"\s+", " ", said)) for name, said in connection.exec_driver_sql(words)}
+    looking = inspect(connection)
+    for name in looking.get_table_names():
+        found |= {(name, "column", str(sorted((k, str(v)) for k, v in each.items()))) for each in looking.get_columns(name)}
+        found |= {(name, "to", str(sorted((k, str(v)) for k, v in each.items()))) for each in looking.get_foreign_keys(name)}
+        found |= {(name, "check", re.sub(r"\s+", " ", str(each["sqltext"]))) for each in looking.get_check_constraints(name)}
+    return {each for each in found if not each[0].startswith("alembic")}
 
-    frozen = (VERSIONS / f"first.{dialect}.sql").read_text("utf-8").split("\n--\n")
-    assert [plain(statement) for statement in frozen] == [plain(statement) for statement in freeze.ddl(dialect)]
+
+def test_all_revisions_together_make_the_tables_that_we_work_with(db: Database, tmp_path: Path) -> None:
+    with db.reading() as connection:
+        migrated = shape(connection)
+        if db.dialect == "sqlite":
+            engine = create_engine(f"sqlite:///{tmp_path / 'afresh.db'}")
+            with engine.begin() as fresh:
+                for statement in freeze.ddl("sqlite"):
+                    fresh.exec_driver_sql(statement)
+                assert shape(fresh) == migrated
+            engine.dispose()
+            return
+    with db.engine.begin() as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA public")
+        for statement in freeze.ddl("postgresql"):
+            connection.exec_driver_sql(statement.replace("%", "%%"))
+        assert shape(connection) == migrated
 
 
 def test_a_new_workspace_has_exactly_the_tables_that_we_work_with(db: Database) -> None:
@@ -72,6 +102,36 @@ def test_every_released_form_opens_with_all_that_was_in_it(old: Path, tmp_path: 
         assert all(rows == [] for rows in state(db).values())
 
 
+def test_the_first_forms_trees_keep_their_nodes_and_an_eos_that_was_spelt_writes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "old.ramify"
+    plain = sqlite3.connect(path)
+    plain.executescript(SCHEMAS[0].read_text("utf-8"))
+    plain.execute(
+        "INSERT INTO beam_trees (id, sample_id, prompt_id, model_id, title, prefill, created_at) "
+        "SELECT 1, 1, id, (SELECT id FROM models WHERE name = 'tiny'), '', x'', '2026-01-01T00:00:00Z' FROM prompts"
+    )
+    for row in ((1, None, -1, 0, 0), (2, 1, 1, 1, 0), (3, 2, 7, 2, 1)):
+        plain.execute(
+            "INSERT INTO beam_nodes (id, tree_id, parent_id, token_id, depth, ended, origin, created_at) "
+            "VALUES (?, 1, ?, ?, ?, ?, 'sampled', '2026-01-01T00:00:00Z')",
+            row,
+        )
+    plain.execute("INSERT INTO vocabulary SELECT id, 7, CAST('<eos>' AS BLOB) FROM models WHERE name = 'tiny'")
+    plain.commit()
+    plain.close()
+    with Database.open(path) as db:
+        assert [(n.token_id, n.ended, n.next_entropy) for n in db.beams.nodes(1)] == [
+            (-1, False, None),
+            (1, False, None),
+            (7, True, None),
+        ]
+        assert (db.beams.pieces(db.beams.get(1))[7], db.beams.pieces(db.beams.get(1))[1]) == (b"", b" a")
+        db.beams.set_candidates(2, [(7, -0.5)], entropy=0.25)
+        with db.reading() as connection:
+            seen = connection.exec_driver_sql("SELECT next_entropy FROM v_beam_nodes ORDER BY id").scalars().all()
+        assert (seen, db.problems()) == ([None, 0.25, None], [])
+
+
 def test_a_workspace_from_a_newer_version_is_refused_untouched(file: Path) -> None:
     with Database.open(file) as db:
         sample_with(db, "one")
@@ -83,24 +143,25 @@ def test_a_workspace_from_a_newer_version_is_refused_untouched(file: Path) -> No
     assert file.read_bytes() == before
 
 
-NEXT = """
+AFTER = f"{int(HEAD) + 1:04}"
+NEXT = f"""
 import os, signal
 from alembic import op
-revision, down_revision = "0002", "0001"
+revision, down_revision = "{AFTER}", "{HEAD}"
 
 def upgrade():
     op.execute("CREATE TABLE half (x INTEGER)")
     op.execute("UPDATE samples SET title = 'changed'")
-    {end}
+    {{end}}
 """
 
-MIGRATE = """
+MIGRATE = f"""
 import sys
 from pathlib import Path
 from ramify.store import database, migrations
-migrations.HEAD = database.HEAD = "0002"
+migrations.HEAD = database.HEAD = "{AFTER}"
 old = database.migrate
-database.migrate = lambda connection: old(connection, versions=Path(sys.argv[2]), head="0002")
+database.migrate = lambda connection: old(connection, versions=Path(sys.argv[2]), head="{AFTER}")
 database.Database.open(sys.argv[1]).close()
 """
 
@@ -108,7 +169,7 @@ database.Database.open(sys.argv[1]).close()
 def migrated(file: Path, folder: Path, end: str) -> "subprocess.CompletedProcess[str]":
     """The workspace opened by a Ramify that has one revision more."""
     folder.mkdir()
-    (folder / "second.py").write_text(NEXT.format(end=end))
+    (folder / "next.py").write_text(NEXT.format(end=end))
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run([sys.executable, "-c", MIGRATE, str(file), str(folder)], capture_output=True, text=True, env=env)
 
@@ -135,7 +196,7 @@ def test_a_migration_that_ends_changes_the_workspace_and_this_version_then_refus
     plain = sqlite3.connect(file)
     assert plain.execute("SELECT title FROM samples").fetchall() == [("changed",)]
     assert plain.execute("SELECT count(*) FROM half").fetchone() == (0,)
-    with pytest.raises(NewerWorkspaceError, match="0002"):
+    with pytest.raises(NewerWorkspaceError, match=AFTER):
         Database.open(file)
 
 

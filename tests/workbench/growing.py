@@ -3,6 +3,7 @@
 import atexit
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,5 +42,6 @@ def tree_in(database: Database, model: Model, **options: Any) -> BeamTree:
 
 
 def state(tree: BeamTree) -> list[Any]:
-    """All that the workspace holds of a tree."""
-    return [tree.database.beams.get(tree.id), *tree.database.beams.nodes(tree.id)]
+    """All that people decide about a tree; what the model could say next is only learnt, and undo does not forget it."""
+    nodes = tree.database.beams.nodes(tree.id)
+    return [tree.database.beams.get(tree.id), *(replace(node, candidates=None, next_entropy=None) for node in nodes)]

@@ -14,6 +14,7 @@ from ramify.models.scripted import ScriptedBackend
 from ramify.store.database import Database
 from ramify.store.records import SpanRecord
 from ramify.workbench.beam_tree import BeamTree
+from ramify.workbench.beam_tree_deciding import Deciding
 from workbench.growing import PROMPT, PROMPT_IDS, grown, state, tree_in
 
 slowly = settings(deadline=None, derandomize=True, max_examples=12)
@@ -94,6 +95,53 @@ def test_candidates_are_ranked_named_and_leave_the_others_mass(tree: BeamTree) -
     assert found is not None
     assert [t.node_id for t in shown] == [None, found.id]
     assert [(t.text, t.ends) for t in tree.candidates(tree.beam_out(tokens=[B])[0])] == [("c", False), ("<eos>", True)]
+
+
+def test_looking_is_no_step_of_the_history_and_what_was_seen_stays(tree: BeamTree) -> None:
+    (end,) = tree.beam_out(tokens=[B])
+    steps = tree.database.history.list()
+    tree.pin(end)
+    tree.database.history.undo()
+    engine = tree.model.engine
+    seen = tree.candidates(end)
+    assert tree.database.history.list()[1:] == steps
+    # What was undone can still be redone, and nothing that was seen is forgotten.
+    passes = engine.forward_passes
+    tree.database.history.redo()
+    assert tree.node(end).pinned
+    tree.database.history.undo()
+    tree.database.history.undo()
+    assert tree.find((B,)) is None
+    tree.database.history.redo()
+    found = tree.find((B,))
+    assert found is not None
+    assert found.next_entropy == pytest.approx(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25)))
+    tree.close()
+    again = BeamTree(tree.database, tree.model, tree.id)
+    assert again.candidates(found) == seen
+    assert again.candidates(found).entropy == seen.entropy
+    assert engine.forward_passes == passes
+
+
+def test_a_tree_is_read_marked_and_saved_without_its_model(tree: BeamTree) -> None:
+    tree.beam_out(width=2, depth=3)
+    bare = Deciding(tree.database, tree.id)
+    assert [ranked.text for ranked in bare.ranked()] == [ranked.text for ranked in tree.ranked()] == ["bc", "cab"]
+    made = bare.save(bare.ranked()[0].node)
+    kept = tree.database.logprobs.get(made.id, "scripted").tokens
+    assert [[alternative[1] for alternative in token.alternatives] for token in kept] == [[b"b", b"c", b"a"], [b"c", b""], [b""]]
+    assert [token.token_bytes for token in kept] == [b"b", b"c", b""]
+    assert (made.text, made.finish_reason) == ("bc", "eos")
+
+
+def test_a_workspace_that_cannot_be_written_can_be_looked_at(tree: BeamTree, tmp_path: Path) -> None:
+    (end,) = tree.beam_out(tokens=[B])
+    seen = tree.candidates(end)
+    with Database.open(tmp_path / "w.ramify", read_only=True) as readable:
+        again = BeamTree.start(readable, tree.model, tree.record.sample_id)
+        assert again.candidates(end) == seen
+        assert again.candidates(end, search="c").shown[0].text == "c"
+        assert again.candidates(again.root).shown[0].text == "b"
 
 
 def test_candidates_are_searched_by_text_beyond_what_a_node_keeps(database: Database) -> None:

@@ -56,6 +56,10 @@ def test_a_block_may_be_edited_written_or_taken_back(blocks: Blocks) -> None:
     blocks.accept(0, edited="cb\n\n")
     assert (blocks.text, blocks.token_ids) == ("cb\n\n", (2, 1, 3, 3))
     blocks.undo()
+    blocks.propose(1)
+    blocks.accept(0)
+    assert blocks.save().mean_logprob is not None  # what the edit cost is back
+    blocks.undo()
     blocks.write("c\n\n")
     record = blocks.save()
     assert (record.text, record.finish_reason, record.truncated) == ("c\n\n", "user", True)

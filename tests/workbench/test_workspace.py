@@ -1,11 +1,13 @@
 """The workspace in the hand: generate, judge, undo, close, open again."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ramify.engine.model import Model
+from ramify.errors import InputError
 from ramify.models.scripted import ScriptedBackend
 from ramify.workbench.workspace import Workspace
 from workbench.test_making_completions import TABLE
@@ -66,6 +68,43 @@ def test_a_facet_prefers_what_another_one_does_not_and_everything_is_there_after
             ("legal", first.id, second.id),
             ("brainstorming", second.id, first.id),
         ]
+
+
+def test_records_stand_for_their_ids_everywhere(where: Path, model: Model) -> None:
+    with Workspace.open(where) as ws:
+        sample = ws.samples.add(prompt="a", title="letters", group="legal/old")
+        chat = ws.samples.add(messages=[{"role": "user", "content": "a"}])
+        facet = ws.facets.add("legal", description="For judges.")
+        child = ws.facets.add("wills", parent=facet)
+        assert [(each.name, each.parent) for each in ws.facets.list()] == [("legal", None), ("wills", "legal")]
+        one, other = ws.write(sample, "b"), ws.write(sample.id, "c", truncated=True)
+        assert [each.id for each in ws.completions.of(sample)] == [one.id, other.id]
+        ws.rate(one, facet, 8)
+        ws.prefer(one, other, child)
+        ws.approve(one, child)
+        ws.label(one, other, style="plain")
+        ws.tag(sample, one, add=["x", "y"])
+        ws.tag(one, remove=["y"])
+        assert (ws.samples.get(sample).tags, ws.completions.get(one).tags) == (("x", "y"), ("x",))
+        assert ws.completions.get(one).labels == {"style": "plain"}
+        assert ws.judgements.effective(sample, child).ratings[one.id].facet == "legal"
+        assert ws.score(one, model=model).completion_id == one.id
+        assert ws.continue_(other, model=model).parent_id == other.id
+        with ws.token_by_token(sample, model=model) as session:
+            session.pick(1)
+            assert session.save().text == "b"
+        assert ws.archive(chat, other) == 2
+        assert [each.id for each in ws.samples.list()] == [sample.id]
+        undone = ws.undo()
+        assert undone is not None
+        assert undone.name == "archive"
+        assert ws.redo() == replace(undone, state="done")
+        assert [hit.id for hit in ws.search.text("letters")] == [sample.id]
+        ws.filters.save("rated", {"field": "rating", "facet": "legal", "op": ">=", "value": 8})
+        assert [each.id for each in ws.search.completions(ws.filters.get("rated"))] == [one.id]
+        for wrong in (lambda: ws.rate(sample, facet, 3), lambda: ws.generate(one, model=model), lambda: ws.edit(sample, "x")):
+            with pytest.raises(InputError, match="was given; it must be a"):
+                wrong()  # type: ignore[no-untyped-call]
 
 
 def test_a_beam_tree_and_blocks_begin_at_the_sample(ws: Workspace, model: Model) -> None:

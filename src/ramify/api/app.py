@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from ramify import __version__
 from ramify.api import errors, health, llm_engine, openai, tokens
+from ramify.api import workspace as workspace_routes
 from ramify.api.auth import LOOPBACK_HOSTS, Doorkeeper
 from ramify.api.bodies import BodyLimits
 from ramify.api.model_pool import Load, ModelPool
@@ -25,7 +26,7 @@ from ramify.workbench.workspace import Workspace
 
 __all__ = ["ROUTERS", "create_app"]
 
-ROUTERS = (health.router, openai.router, llm_engine.router, tokens.router)
+ROUTERS = (health.router, openai.router, llm_engine.router, tokens.router, workspace_routes.router)
 
 
 def create_app(

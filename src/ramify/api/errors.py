@@ -35,6 +35,7 @@ STATUSES: tuple[tuple[type[errors.RamifyError], int, str | None], ...] = (
     (errors.PromptTooLongError, 400, "context_length_exceeded"),
     (errors.ModelNotFoundError, 404, "model_not_found"),
     (errors.NotFoundError, 404, "not_found"),
+    (errors.StaleError, 409, "stale"),
     (errors.UnsupportedError, 400, "unsupported"),
     (errors.UnsafeModelError, 403, "unsafe_model"),
     (errors.ConstraintError, 400, "invalid_constraint"),

@@ -9,7 +9,7 @@ def samples(server: ServerState) -> …:
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -61,6 +61,8 @@ class Server:
     limits: Limits = field(default_factory=Limits)
     draining: bool = False
     """Whether it is on its way to stop: what runs may end, nothing new begins."""
+    on_stop: list[Callable[[], None]] = field(default_factory=list)
+    """Called before the models close: what is being made is put on disk."""
     metrics: Metrics = field(init=False)
     runs: "set[Run]" = field(default_factory=set)
     """The requests for completions that are at work or wait."""
@@ -82,6 +84,8 @@ class Server:
         self.draining = True
         for task in self._tasks:
             task.cancel()
+        for call in self.on_stop:
+            await asyncio.to_thread(call)
         await asyncio.to_thread(self.models.close)
 
     def drain(self) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ramify.cli import listing, making, render
+from ramify.cli import blocks, listing, making, render
 from ramify.cli.selecting import (
     Archived,
     Back,
@@ -31,10 +31,11 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Make completions and keep them: generate, write, edit, continue; list, show, label, tag, approve, archive.",
+    help="Completions: generate, write, edit, continue, blocks; list, show, label, tag, approve, archive, delete.",
 )
 for name, function in making.COMMANDS.items():
     app.command(name)(function)
+app.command("blocks")(blocks.blocks)
 
 
 @app.command("list")

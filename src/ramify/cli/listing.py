@@ -28,6 +28,7 @@ __all__ = [
     "number",
     "plain",
     "print_json",
+    "said",
     "samples",
     "state",
 ]
@@ -121,14 +122,15 @@ def samples(records: "Iterable[SampleRecord]") -> None:
                 each.group,
                 each.title + (" (archived)" if each.archived else ""),
                 ", ".join(each.tags),
-                _said(each.prompt),
+                said(each.prompt),
             )
             for each in records
         ],
     )
 
 
-def _said(prompt: Any) -> str:
+def said(prompt: Any) -> str:
+    """A prompt in one text: raw as it is, messages with their roles."""
     return prompt if isinstance(prompt, str) else " ⏎ ".join(f"{each['role']}: {each['content']}" for each in prompt)
 
 

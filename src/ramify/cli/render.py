@@ -185,9 +185,9 @@ def table(tokens: Sequence["TokenLogprob"], names: Mapping[int, str] | None = No
         word = visible(token, names)
         word += " " * (max(5, widest) - cell_len(word))
         others = "  ".join(f"{visible(other, names)} {_of(other):.2f}" for other in token.alternatives)
-        line = (
-            f"{number:>4} {word} {100 * math.exp(token.logprob):>7.2f} {token.rank:>6} {max(0.0, token.entropy):>6.3f}  {others}"
-        )
+        # What a remote did not tell stays empty.
+        rank, nats = token.rank or "", "" if math.isnan(token.entropy) else f"{max(0.0, token.entropy):.3f}"
+        line = f"{number:>4} {word} {100 * math.exp(token.logprob):>7.2f} {rank:>6} {nats:>6}  {others}"
         lines.append(line)
     return Text("".join((line.rstrip() if width is None else _cut(line.rstrip(), width)) + "\n" for line in lines))
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ramify.store.records import CompletionRecord
     from ramify.workbench.token_by_token import Candidate, TokenByToken
 
-__all__ = ["app"]
+__all__ = ["TAIL", "app", "unescaped"]
 
 app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
 
@@ -148,9 +148,9 @@ class Picking:
         if line.isascii() and line.strip().isdigit():
             self._pick(int(line))
         elif line.startswith("/"):
-            search = _unescaped(line[1:]) or None
+            search = unescaped(line[1:]) or None
         elif line.startswith("t "):
-            self.made.type(_unescaped(line[2:]))
+            self.made.type(unescaped(line[2:]))
         elif line == "u":
             self.made.undo()
             self.finished = None
@@ -213,5 +213,6 @@ def _percent(probability: float) -> str:
     return "< 0.01" if 0 < probability < 0.00005 else f"{100 * probability:.2f}"
 
 
-def _unescaped(text: str) -> str:
+def unescaped(text: str) -> str:
+    """What \\n, \\t and \\\\ stand for."""
     return re.sub(r"\\([nt\\])", lambda found: {"n": "\n", "t": "\t", "\\": "\\"}[found[1]], text)

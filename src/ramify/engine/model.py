@@ -166,7 +166,7 @@ class Model:
 
     def score(self, prompt: Prompt, completion: str | Sequence[int], *, top: int = 0) -> Scored:
         """Measure given text at temperature 1: one entry per token of the completion, each with `top` alternatives."""
-        scored: Scored = _wait(self._score(prompt, completion, top))
+        scored: Scored = _wait(self.submit_score(prompt, completion, top))
         return scored
 
     def branch(self, prompt: Prompt, *, prefill: str | None = None) -> Branch:
@@ -219,7 +219,7 @@ class Model:
             handle.cancel()
 
     async def ascore(self, prompt: Prompt, completion: str | Sequence[int], *, top: int = 0) -> Scored:
-        handle = await asyncio.to_thread(self._score, prompt, completion, top)
+        handle = await asyncio.to_thread(self.submit_score, prompt, completion, top)
         scored: Scored = await _await(handle)
         return scored
 
@@ -355,7 +355,8 @@ class Model:
         with contextlib.suppress(EngineError):
             self._worker.tell(branches.close)
 
-    def _score(self, prompt: Prompt, completion: str | Sequence[int], top: int) -> Handle:
+    def submit_score(self, prompt: Prompt, completion: str | Sequence[int], top: int = 0) -> Handle:
+        """Queue what `score` waits for. Raises InputError, PromptTooLongError."""
         prompt_ids, _ = self.ids_of(prompt)
         given = self.codec.encode(completion) if isinstance(completion, str) else completion
         ids = self._checked_ids(given, "the completion")

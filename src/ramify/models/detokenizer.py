@@ -1,7 +1,7 @@
 """Text from tokens as they come, whole characters only."""
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 __all__ = ["StreamDecoder"]
 
@@ -14,7 +14,7 @@ class StreamDecoder:
     (b"") add nothing.
     """
 
-    def __init__(self, token_bytes: Sequence[bytes]) -> None:
+    def __init__(self, token_bytes: Sequence[bytes] | Mapping[int, bytes]) -> None:
         """token_bytes: the bytes of each id (`Tokenizer.token_bytes`)."""
         self._token_bytes = token_bytes
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")

@@ -25,7 +25,7 @@ from ramify.models.endpoints import Endpoint
 from ramify.models.loading import ModelFolder
 from ramify.settings import Settings
 
-__all__ = ["BUILT_IN", "Entry", "Fingerprint", "Registry", "fingerprint"]
+__all__ = ["BUILT_IN", "Entry", "Fingerprint", "Registry", "fingerprint", "is_remote"]
 
 BUILT_IN = {"tiny": "the embedded model: short stories and small structured requests, shipped in the package"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*")
@@ -228,6 +228,14 @@ class Registry:
             yield entries
             models = [_stored(entry) for entry in sorted(entries.values(), key=lambda entry: entry.name)]
             _write(self.file, {"format": FORMAT, "models": models})
+
+
+def is_remote(name: str, *, settings: Settings | None = None) -> bool:
+    """Whether a name stands for a model behind an endpoint. A name that nobody knows does not; loading it says so."""
+    try:
+        return Registry(settings).show(name).endpoint is not None
+    except (ModelNotFoundError, UnsupportedError):
+        return False
 
 
 def _remote(target: str) -> str:

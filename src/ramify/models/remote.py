@@ -10,6 +10,7 @@ from any thread; the `a` twins from any event loop.
 import asyncio
 import concurrent.futures
 import contextlib
+import hashlib
 import json
 import queue
 import threading
@@ -119,6 +120,11 @@ class Remote:
         self._thread.join()
 
     @property
+    def fingerprint(self) -> str:
+        """Stands for the model's name at its address: 16 hexadecimal digits. What is behind it the endpoint alone knows."""
+        return hashlib.sha256(f"{self.endpoint.base_url}\n{self.model}".encode()).hexdigest()[:16]
+
+    @property
     def prefills(self) -> bool:
         """Whether a prefill of chat messages may be given. One of a raw text always may."""
         return self.endpoint.prefill is not None
@@ -144,7 +150,7 @@ class Remote:
         Raises UnsupportedError naming the setting that cannot be honoured, RemoteError for what goes wrong at the endpoint.
         Waiting cannot be cancelled from another thread: stream for that.
         """
-        return self._wait(self._complete(*self._request(prompt, config, prefill, logprobs, stream=False), _max_time_s(config)))
+        return self.wait(self._complete(*self._request(prompt, config, prefill, logprobs, stream=False), _max_time_s(config)))
 
     async def acomplete(
         self, prompt: Prompt, config: GenerationSettings, *, prefill: str | None = None, logprobs: int | None = None
@@ -180,7 +186,11 @@ class Remote:
         Only where an endpoint can repeat a prompt with logprobs (vLLM). Raises UnsupportedError elsewhere, and RemoteError where
         the endpoint's tokens do not part at the end of the prompt: they would measure something else.
         """
-        return self._wait(self._score(*self._score_request(prompt, completion, top)))
+        return self.wait(self._score(*self._score_request(prompt, completion, top)))
+
+    def check_score(self, prompt: str, completion: str, *, top: int = 0) -> None:
+        """Raise what `score` would before anything is sent: UnsupportedError, InputError."""
+        self._score_request(prompt, completion, top)
 
     async def ascore(self, prompt: str, completion: str, *, top: int = 0) -> tuple[RemoteToken, ...]:
         """`score`, awaited."""
@@ -252,15 +262,20 @@ class Remote:
 
     # --- the loop
 
-    def _submit(self, work: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
+    def submit(self, work: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
+        """Run a coroutine of one's own on this model's event loop. Cancelling the future cancels what it awaits.
+
+        Raises InputError once the model is closed.
+        """
         with self._lock:
             if self._end.alive:
                 return asyncio.run_coroutine_threadsafe(work, self._loop)
         work.close()
         raise self._closed()
 
-    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        future = self._submit(work)
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """`submit`, and its result. An interrupt cancels it. Raises CancelledError where the model was closed meanwhile."""
+        future = self.submit(work)
         try:
             return future.result()
         except concurrent.futures.CancelledError:
@@ -270,7 +285,7 @@ class Remote:
             raise
 
     async def _awaited(self, work: Coroutine[Any, Any, T]) -> T:
-        future = self._submit(work)
+        future = self.submit(work)
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:

@@ -15,7 +15,16 @@ from ramify.errors import InputError, NotFoundError
 from ramify.store import tables
 from ramify.store.changes import Action, chunks, learn, model_id_of
 from ramify.store.packing import pack_candidates, pack_ids, to_json, unpack_candidates, unpack_ids
-from ramify.store.records import BeamNodeRecord, BeamTreeRecord, NewNode, moment
+from ramify.store.records import (
+    BeamNodeRecord,
+    BeamTreeRecord,
+    CompletionRecord,
+    NewNode,
+    SampleRecord,
+    id_of,
+    ids_of,
+    moment,
+)
 from ramify.store.secrets import refuse_secrets
 
 if TYPE_CHECKING:
@@ -26,6 +35,8 @@ __all__ = ["Beams"]
 trees, nodes = tables.beam_trees, tables.beam_nodes
 FLAGS = ("pinned", "kept", "pruned", "bookmarked")
 ROOT_TOKEN = -1
+LOOKED = ("candidates", "next_entropy")
+"""What was learnt by looking: kept, and no step of the history."""
 
 
 class Beams:
@@ -34,7 +45,7 @@ class Beams:
 
     def tree(
         self,
-        sample_id: int,
+        sample: SampleRecord | int,
         model: str,
         fingerprint: str = "",
         *,
@@ -47,34 +58,63 @@ class Beams:
         Raises InputError when the tree is there with another prefill.
         """
         refuse_secrets(dict(config or {}), "config")
+        record = self._there(id_of(sample, SampleRecord), model, fingerprint, title, prefill)
+        if record is not None:
+            return record
         with self.database.action("grow tree", model) as action:
-            sample = self.database.samples.get(sample_id)
-            model_id = model_id_of(action.connection, model, fingerprint)
-            same = (trees.c.prompt_id == sample.prompt_id) & (trees.c.model_id == model_id) & (trees.c.title == title)
-            found = action.connection.execute(select(trees.c.id).where(same)).scalar()
-            if found is not None:
-                record = self.get(found)
-                if record.prefill != tuple(prefill):
-                    raise InputError(f"tree {found} has another prefill; give this one a title of its own")
+            record = self._there(
+                id_of(sample, SampleRecord), model, fingerprint, title, prefill
+            )  # now that nobody else can make it
+            if record is not None:
                 return record
-            row = {"sample_id": sample_id, "prompt_id": sample.prompt_id, "model_id": model_id, "title": title}
+            prompt_id = self.database.samples.get(sample).prompt_id
+            model_id = model_id_of(action.connection, model, fingerprint)
+            row = {"sample_id": id_of(sample, SampleRecord), "prompt_id": prompt_id, "model_id": model_id, "title": title}
             row |= {"prefill": pack_ids(prefill), "config": to_json(dict(config or {})), "created_at": action.time}
             (found,) = action.insert(trees, [row])
             root = {"tree_id": found, "parent_id": None, "token_id": ROOT_TOKEN, "depth": 0, "sum_logprob": 0.0, "origin": "root"}
             action.insert(nodes, [{**root, "created_at": action.time}])
             return self.get(found)
 
-    def get(self, tree_id: int) -> BeamTreeRecord:
+    def _there(self, sample_id: int, model: str, fingerprint: str, title: str, prefill: Sequence[int]) -> BeamTreeRecord | None:
+        prompt_id = self.database.samples.get(sample_id).prompt_id
+        same = (trees.c.prompt_id == prompt_id) & (trees.c.title == title)
+        models = tables.models
+        found = self._trees(same & (models.c.name == model) & (models.c.fingerprint == fingerprint))
+        if found and found[0].prefill != tuple(prefill):
+            raise InputError(f"tree {found[0].id} has another prefill; give this one a title of its own")
+        return found[0] if found else None
+
+    def get(self, tree: BeamTreeRecord | int) -> BeamTreeRecord:
         """Raises NotFoundError."""
-        found = self._trees(trees.c.id == tree_id)
+        found = self._trees(trees.c.id == id_of(tree, BeamTreeRecord))
         if not found:
-            raise NotFoundError(f"there is no beam tree {tree_id}")
+            raise NotFoundError(f"there is no beam tree {id_of(tree, BeamTreeRecord)}")
         return found[0]
 
-    def of(self, sample_id: int) -> list[BeamTreeRecord]:
-        return self._trees(trees.c.sample_id == sample_id)
+    def of(self, sample: SampleRecord | int) -> Sequence[BeamTreeRecord]:
+        """A sample's trees, of every revision of its prompt, oldest first."""
+        return self._trees(trees.c.sample_id == id_of(sample, SampleRecord))
 
-    def _trees(self, condition: Any) -> list[BeamTreeRecord]:
+    def list(self, *, limit: int = 50) -> Sequence[BeamTreeRecord]:
+        """All trees, newest first."""
+        newest = select(trees.c.id).order_by(trees.c.id.desc()).limit(limit)
+        return self._trees(trees.c.id.in_(newest))[::-1]
+
+    def pieces(self, tree: BeamTreeRecord) -> dict[int, bytes]:
+        """The bytes of every token that the workspace knows of the tree's model; b"" for those that write nothing."""
+        table, models = tables.vocabulary, tables.models
+        query = select(table.c.token_id, table.c.bytes).join(models, models.c.id == table.c.model_id)
+        query = query.where(models.c.name == tree.model, models.c.fingerprint == tree.fingerprint)
+        with self.database.reading() as connection:
+            return {row[0]: bytes(row[1]) for row in connection.execute(query)}
+
+    def learn(self, tree: BeamTreeRecord, pieces: Mapping[int, bytes]) -> None:
+        """Keep the bytes of tokens of the tree's model. No step of the history."""
+        with self.database.writing() as connection:
+            _learn(connection, tree.id, pieces)
+
+    def _trees(self, condition: Any) -> Sequence[BeamTreeRecord]:
         models, root = tables.models, nodes.alias("r")
         query = (
             select(trees, models.c.name, models.c.fingerprint, root.c.id.label("root_id"))
@@ -103,18 +143,18 @@ class Beams:
     # ------------------------------------------------------------ growing
 
     def extend(
-        self, parent_id: int, path: Sequence[NewNode], *, pieces: Mapping[int, bytes] | None = None
-    ) -> list[BeamNodeRecord]:
+        self, parent: BeamNodeRecord | int, path: Sequence[NewNode], *, pieces: Mapping[int, bytes] | None = None
+    ) -> Sequence[BeamNodeRecord]:
         """Hang a path of tokens under a node, one below the other; tokens that are there already are not added again.
 
         Returns the path's nodes. A node that is there learns candidates and measures that it lacked.
         `pieces` are the bytes of the tokens, for people. Raises NotFoundError; InputError for a token after an EOS.
         """
-        return self.extend_many([(parent_id, path)], pieces=pieces)[0]
+        return self.extend_many([(id_of(parent, BeamNodeRecord), path)], pieces=pieces)[0]
 
     def extend_many(
         self, paths: Sequence[tuple[int, Sequence[NewNode]]], *, pieces: Mapping[int, bytes] | None = None
-    ) -> list[list[BeamNodeRecord]]:
+    ) -> Sequence[Sequence[BeamNodeRecord]]:
         """Several paths, as one action."""
         with self.database.action("extend beams", f"{len(paths)}") as action:
             found = []
@@ -133,6 +173,9 @@ class Beams:
                         lacking = {
                             k: v for k, v in _row(row, new, action.time).items() if getattr(old, k) is None and v is not None
                         }
+                        learnt = {name: lacking.pop(name) for name in LOOKED if name in lacking}
+                        if learnt:
+                            action.set_rows(nodes, [made], learnt)
                         if lacking:
                             action.update(nodes, [made], lacking)
                             if "sum_logprob" in lacking:
@@ -140,57 +183,79 @@ class Beams:
                     row = _node(action.connection, made)
                     ids.append(made)
                 if ids and pieces:
-                    model_id = select(trees.c.model_id).where(trees.c.id == row.tree_id)
-                    learn(action.connection, action.connection.execute(model_id).scalar_one(), pieces)
+                    _learn(action.connection, row.tree_id, pieces)
                 found.append(self.nodes_by_id(ids))
             return found
 
-    def set_candidates(self, node_id: int, candidates: Sequence[tuple[int, float]]) -> None:
-        """Keep what the model could say after a node: (token id, logprob), likeliest first."""
-        with self.database.action("look ahead", str(node_id)) as action:
-            _node(action.connection, node_id)
-            action.update(nodes, [node_id], {"candidates": pack_candidates(candidates)})
+    def set_candidates(
+        self,
+        node: BeamNodeRecord | int,
+        candidates: Sequence[tuple[int, float]],
+        *,
+        entropy: float | None = None,
+        pieces: Mapping[int, bytes] | None = None,
+    ) -> None:
+        """Keep what the model could say after a node: (token id, logprob), likeliest first, and the entropy of the whole.
 
-    def mark(self, ids: Sequence[int], **flags: bool) -> int:
+        Durable, but no step of the history: who looks changes nothing, and an undo does not forget. Raises NotFoundError.
+        """
+        values: dict[str, Any] = {"candidates": pack_candidates(candidates)}
+        if entropy is not None:
+            values["next_entropy"] = entropy
+        with self.database.writing() as connection:
+            row = _node(connection, id_of(node, BeamNodeRecord))
+            Action(connection, "").set_rows(nodes, [row.id], values)
+            if pieces:
+                _learn(connection, row.tree_id, pieces)
+
+    def mark(self, which: Sequence[BeamNodeRecord | int], **flags: bool) -> int:
         """Set pinned, kept, pruned or bookmarked. Returns how many nodes changed."""
         unknown = sorted(set(flags) - set(FLAGS))
         if unknown or not flags:
             raise InputError(f"a node has no mark {unknown[0] if unknown else ''!r}; it has {', '.join(FLAGS)}")
         names = ", ".join(name if value else f"not {name}" for name, value in flags.items())
         with self.database.action("mark beams", names) as action:
-            return len(action.update(nodes, ids, flags))
+            return len(action.update(nodes, ids_of(which, BeamNodeRecord), flags))
 
-    def die(self, ids: Sequence[int], reason: str | None) -> int:
+    def die(self, which: Sequence[BeamNodeRecord | int], reason: str | None) -> int:
         """Note why beams were given up; None brings them back to life. Returns how many changed."""
         with self.database.action("end beams" if reason else "revive beams", reason or "") as action:
-            return len(action.update(nodes, ids, {"dead_reason": reason}))
+            return len(action.update(nodes, ids_of(which, BeamNodeRecord), {"dead_reason": reason}))
 
-    def saved_as(self, node_id: int, completion_id: int | None) -> None:
+    def saved_as(self, node: BeamNodeRecord | int, completion: CompletionRecord | int | None) -> None:
         """Note which completion a path was saved as."""
-        with self.database.action("save beam", str(node_id)) as action:
-            action.update(nodes, [node_id], {"completion_id": completion_id})
+        with self.database.action("save beam", str(id_of(node, BeamNodeRecord))) as action:
+            made = None if completion is None else id_of(completion, CompletionRecord)
+            action.update(nodes, [id_of(node, BeamNodeRecord)], {"completion_id": made})
 
-    def remove(self, ids: Sequence[int]) -> None:
+    def remove(self, which: Sequence[BeamNodeRecord | int]) -> None:
         """Delete nodes with all below them. Raises InputError for a root; delete the tree instead."""
+        ids = ids_of(which, BeamNodeRecord)
         with self.database.action("remove beams", f"{len(ids)}") as action:
             if any(row["parent_id"] is None for part in chunks(list(ids)) for row in action.read(nodes, part)):
                 raise InputError("a root cannot be removed from its tree; delete the tree")
             action.delete(nodes, ids)
 
-    def delete(self, tree_id: int) -> None:
-        with self.database.action("delete tree", str(tree_id)) as action:
-            self.get(tree_id)
-            action.delete(trees, [tree_id])
+    def delete(self, tree: BeamTreeRecord | int) -> None:
+        with self.database.action("delete tree", str(id_of(tree, BeamTreeRecord))) as action:
+            action.delete(trees, [self.get(tree).id])
 
     # ------------------------------------------------------------ reading
 
-    def nodes(self, tree_id: int) -> list[BeamNodeRecord]:
+    def nodes(self, tree: BeamTreeRecord | int) -> Sequence[BeamNodeRecord]:
         """The whole tree, parents before children."""
         with self.database.reading() as connection:
-            query = select(nodes).where(nodes.c.tree_id == tree_id).order_by(nodes.c.depth, nodes.c.id)
+            query = select(nodes).where(nodes.c.tree_id == id_of(tree, BeamTreeRecord)).order_by(nodes.c.depth, nodes.c.id)
             return [_record(row) for row in connection.execute(query)]
 
-    def nodes_by_id(self, ids: Sequence[int]) -> list[BeamNodeRecord]:
+    def size(self, tree: BeamTreeRecord | int) -> int:
+        """How many nodes a tree has, the root and what is pruned among them."""
+        with self.database.reading() as connection:
+            query = select(func.count()).select_from(nodes).where(nodes.c.tree_id == id_of(tree, BeamTreeRecord))
+            found: int = connection.execute(query).scalar_one()
+            return found
+
+    def nodes_by_id(self, ids: Sequence[int]) -> Sequence[BeamNodeRecord]:
         """Those that exist, in the order given."""
         found = {}
         with self.database.reading() as connection:
@@ -198,15 +263,16 @@ class Beams:
                 found.update({row.id: _record(row) for row in connection.execute(select(nodes).where(nodes.c.id.in_(part)))})
         return [found[i] for i in ids if i in found]
 
-    def children(self, node_id: int) -> list[BeamNodeRecord]:
+    def children(self, node: BeamNodeRecord | int) -> Sequence[BeamNodeRecord]:
         """Likeliest first; those never measured last."""
         order = func.coalesce(nodes.c.logprob, -1e300).desc()
         with self.database.reading() as connection:
-            query = select(nodes).where(nodes.c.parent_id == node_id).order_by(order, nodes.c.id)
+            query = select(nodes).where(nodes.c.parent_id == id_of(node, BeamNodeRecord)).order_by(order, nodes.c.id)
             return [_record(row) for row in connection.execute(query)]
 
-    def path(self, node_id: int) -> list[BeamNodeRecord]:
+    def path(self, node: BeamNodeRecord | int) -> Sequence[BeamNodeRecord]:
         """From the first token after the root down to the node; empty for the root. Raises NotFoundError."""
+        node_id = id_of(node, BeamNodeRecord)
         up = select(nodes.c.id, nodes.c.parent_id).where(nodes.c.id == node_id).cte("up", recursive=True)
         up = up.union_all(select(nodes.c.id, nodes.c.parent_id).join(up, nodes.c.id == up.c.parent_id))
         query = select(nodes).where(nodes.c.id.in_(select(up.c.id))).order_by(nodes.c.depth)
@@ -216,9 +282,9 @@ class Beams:
             raise NotFoundError(f"there is no beam node {node_id}")
         return found[1:]
 
-    def find(self, tree_id: int, token_ids: Sequence[int]) -> BeamNodeRecord | None:
+    def find(self, tree: BeamTreeRecord | int, token_ids: Sequence[int]) -> BeamNodeRecord | None:
         """The node at which these tokens after the root end; None where the tree has no such path."""
-        at = self.get(tree_id).root_id
+        at = self.get(tree).root_id
         with self.database.reading() as connection:
             for token_id in token_ids:
                 query = select(nodes.c.id).where(nodes.c.parent_id == at, nodes.c.token_id == token_id)
@@ -234,6 +300,11 @@ def _node(connection: Connection, node_id: int) -> Any:
     if row is None:
         raise NotFoundError(f"there is no beam node {node_id}")
     return row
+
+
+def _learn(connection: Connection, tree_id: int, pieces: Mapping[int, bytes]) -> None:
+    model_id = connection.execute(select(trees.c.model_id).where(trees.c.id == tree_id)).scalar_one()
+    learn(connection, model_id, pieces)
 
 
 def _measure_below(action: Action, node_id: int) -> None:
@@ -262,6 +333,7 @@ def _row(parent: Any, new: NewNode, time: str) -> dict[str, Any]:
         "origin": new.origin,
         "ended": new.ended,
         "candidates": None if new.candidates is None else pack_candidates(new.candidates),
+        "next_entropy": new.next_entropy,
         "created_at": time,
     }
 

@@ -10,11 +10,11 @@ since the table has it; when the insert is undone, the row as it then is moves i
 import base64
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select, update
 
 from ramify.store import tables
 
@@ -168,6 +168,13 @@ class Action:
         self.connection.execute(insert(actions).values(id=self.id, **row))
 
 
+def is_last(connection: Connection, action_id: int) -> bool:
+    """Whether an action is done, and nothing was done or undone after it."""
+    actions = tables.actions
+    row = connection.execute(select(actions.c.id, actions.c.state).order_by(actions.c.id.desc()).limit(1)).first()
+    return row is not None and (row.id, row.state) == (action_id, "done")
+
+
 def made_by(connection: Connection, table: Table, row_id: int) -> int | None:
     """The action that inserted a row; None when the history no longer says."""
     changes = tables.changes
@@ -188,6 +195,22 @@ def learn(connection: Connection, model_id: int, pieces: Mapping[int, bytes]) ->
             rows = [{"m": model_id, "t": token_id, "b": pieces[token_id]} for token_id in missing]
             statement = insert(table).values(model_id=bindparam("m"), token_id=bindparam("t"), bytes=bindparam("b"))
             connection.execute(statement, rows)
+
+
+def numbered(connection: Connection, model_id: int, spellings: Iterable[bytes]) -> dict[bytes, int]:
+    """Numbers for tokens whose ids nobody told, one a spelling, in the dictionary of their model. A remote's only: elsewhere the
+    numbers are the model's own."""
+    table, found = tables.vocabulary, dict[bytes, int]()
+    wanted = list(dict.fromkeys(spellings))
+    for start in range(0, len(wanted), CHUNK):
+        part = wanted[start : start + CHUNK]
+        query = select(table.c.bytes, table.c.token_id).where(table.c.model_id == model_id, table.c.bytes.in_(part))
+        found.update({bytes(row.bytes): row.token_id for row in connection.execute(query)})
+    most = connection.execute(select(func.max(table.c.token_id)).where(table.c.model_id == model_id)).scalar()
+    fresh = [spelling for spelling in wanted if spelling not in found]
+    found.update({spelling: number for number, spelling in enumerate(fresh, start=0 if most is None else most + 1)})
+    learn(connection, model_id, {found[spelling]: spelling for spelling in fresh})
+    return found
 
 
 def model_id_of(connection: Connection, name: str, fingerprint: str) -> int:

@@ -11,10 +11,10 @@ from sqlalchemy import Connection, select
 from ramify.errors import InputError, NotFoundError
 from ramify.store import tables
 from ramify.store.changes import Action, chunks, made_by, model_id_of
-from ramify.store.logprobs import put_logprobs
+from ramify.store.logprobs import Scored, put_logprobs, with_numbers
 from ramify.store.packing import pack_ids, to_json, unpack_ids
 from ramify.store.prompts import checked_text
-from ramify.store.records import CompletionRecord, NewCompletion, SpanRecord, moment
+from ramify.store.records import CompletionRecord, NewCompletion, SampleRecord, SpanRecord, id_of, ids_of, moment
 from ramify.store.secrets import refuse_secrets
 
 if TYPE_CHECKING:
@@ -30,19 +30,22 @@ class Completions:
         self.database = database
 
     def add(
-        self, sample_id: int, new: NewCompletion, *, prompt_id: int | None = None, tags: Sequence[str] = ()
+        self, sample: SampleRecord | int, new: NewCompletion, *, prompt_id: int | None = None, tags: Sequence[str] = ()
     ) -> CompletionRecord:
         """Keep a completion of the sample's current prompt, or of the revision named. Raises NotFoundError, InputError."""
         with self.database.action("add completion", new.model) as action:
-            (found,) = self._insert(action, [(sample_id, prompt_id, new)])
+            (found,) = self._insert(action, [(id_of(sample, SampleRecord), prompt_id, new)])
             if tags:
                 self.database.tags.put(tags, completions=[found])
             return self.get(found)
 
-    def add_many(self, rows: Iterable[tuple[int, NewCompletion]]) -> list[int]:
-        """(sample id, completion) rows as one action; returns their ids in order."""
+    def add_many(self, rows: Iterable[tuple[SampleRecord | int, NewCompletion]], *, prompt_id: int | None = None) -> list[int]:
+        """(sample, completion) rows as one action; returns their ids in order.
+
+        They are of the samples' current prompts, or all of the revision named.
+        """
         with self.database.action("add completions") as action:
-            return self._insert(action, [(sample_id, None, new) for sample_id, new in rows])
+            return self._insert(action, [(id_of(sample, SampleRecord), prompt_id, new) for sample, new in rows])
 
     def _insert(self, action: Action, rows: Sequence[tuple[int, int | None, NewCompletion]]) -> list[int]:
         connection = action.connection
@@ -63,6 +66,7 @@ class Completions:
                     "branch_position": new.branch_position,
                     "created_at": _stamp(new, action),
                     "draft": new.draft,
+                    "bulk": new.bulk,
                     **{label: _labels(new.labels).get(label) for label in tables.LABELS},
                     **_measured_head(new),
                 }
@@ -70,12 +74,8 @@ class Completions:
             texts.append(_body(new))
         ids = action.insert(completions, heads)
         action.insert(bodies, texts, ids)
-        scored = [(i, new) for i, (_, _, new) in zip(ids, rows, strict=True) if new.logprobs is not None]
-        put_logprobs(
-            action,
-            [(i, model_ids[new.model, new.fingerprint], _start(new), new.logprobs or (), None) for i, new in scored],
-            fresh=True,
-        )
+        made = [(i, model_ids[new.model, new.fingerprint], new) for i, (_, _, new) in zip(ids, rows, strict=True)]
+        put_logprobs(action, [row for each in made for row in _scored(connection, *each)], fresh=True)
         return ids
 
     @staticmethod
@@ -92,22 +92,23 @@ class Completions:
 
     # ------------------------------------------------------------ reading
 
-    def get(self, completion_id: int) -> CompletionRecord:
-        """Raises NotFoundError."""
+    def get(self, completion: CompletionRecord | int) -> CompletionRecord:
+        """As it is now. Raises NotFoundError."""
+        completion_id = id_of(completion, CompletionRecord)
         with self.database.reading() as connection:
             found = completions_by_id(connection, [completion_id])
         if not found:
             raise NotFoundError(f"there is no completion {completion_id}")
         return found[0]
 
-    def get_many(self, ids: Sequence[int]) -> list[CompletionRecord]:
+    def get_many(self, which: Sequence[CompletionRecord | int]) -> list[CompletionRecord]:
         """Those that exist, in the order given."""
         with self.database.reading() as connection:
-            return completions_by_id(connection, ids)
+            return completions_by_id(connection, ids_of(which, CompletionRecord))
 
     def of(
         self,
-        sample_id: int,
+        sample: SampleRecord | int,
         *,
         prompt_id: int | None = None,
         archived: bool | None = False,
@@ -115,7 +116,7 @@ class Completions:
         draft: bool | None = None,
     ) -> list[CompletionRecord]:
         """A sample's completions, oldest first, of every revision unless one is named. None lists both kinds."""
-        query = select(completions.c.id).where(completions.c.sample_id == sample_id).order_by(completions.c.id)
+        query = select(completions.c.id).where(completions.c.sample_id == id_of(sample, SampleRecord)).order_by(completions.c.id)
         if prompt_id is not None:
             query = query.where(completions.c.prompt_id == prompt_id)
         for column, wanted in ((completions.c.archived, archived), (completions.c.hidden, hidden), (completions.c.draft, draft)):
@@ -135,18 +136,23 @@ class Completions:
         with self.database.reading() as connection:
             return list(connection.execute(query).scalars())
 
-    def children(self, completion_id: int) -> list[CompletionRecord]:
+    def children(self, completion: CompletionRecord | int) -> list[CompletionRecord]:
         with self.database.reading() as connection:
-            query = select(completions.c.id).where(completions.c.parent_id == completion_id).order_by(completions.c.id)
+            query = (
+                select(completions.c.id)
+                .where(completions.c.parent_id == id_of(completion, CompletionRecord))
+                .order_by(completions.c.id)
+            )
             return completions_by_id(connection, connection.execute(query).scalars().all())
 
     # ------------------------------------------------------------ drafts
 
-    def grow(self, completion_id: int, new: NewCompletion) -> None:
+    def grow(self, completion: CompletionRecord | int, new: NewCompletion) -> None:
         """Replace what a draft holds, as it streams in. Durable, but no step of the history: undo takes back the whole draft.
 
         Raises InputError when the completion is saved already.
         """
+        completion_id = id_of(completion, CompletionRecord)
         with self.database.writing() as connection:
             record = self.get(completion_id)
             if not record.draft:
@@ -157,14 +163,12 @@ class Completions:
             hand = Action(connection, "", number=made_by(connection, completions, completion_id))
             hand.set_rows(completions, [completion_id], _measured_head(new))
             hand.set_rows(bodies, [completion_id], _body(new))
-            if new.logprobs is not None:
-                model_id = connection.execute(
-                    select(completions.c.model_id).where(completions.c.id == completion_id)
-                ).scalar_one()
-                put_logprobs(hand, [(completion_id, model_id, _start(new), new.logprobs, None)], recorded=False)
+            model_id = connection.execute(select(completions.c.model_id).where(completions.c.id == completion_id)).scalar_one()
+            put_logprobs(hand, _scored(connection, completion_id, model_id, new), recorded=False)
 
-    def save(self, completion_id: int) -> CompletionRecord:
+    def save(self, completion: CompletionRecord | int) -> CompletionRecord:
         """Make a draft a completion like any other. Raises InputError while it has no finish_reason."""
+        completion_id = id_of(completion, CompletionRecord)
         with self.database.action("save draft", str(completion_id)) as action:
             if self.get(completion_id).finish_reason is None:
                 raise InputError(f"draft {completion_id} is still growing; finish or cancel it first")
@@ -173,32 +177,35 @@ class Completions:
 
     # ------------------------------------------------------------ changing
 
-    def label(self, ids: Sequence[int], **labels: str | None) -> int:
+    def label(self, which: Sequence[CompletionRecord | int], **labels: str | None) -> int:
         """Put style, length, reasoning, refusal or formatting labels on; None takes one off. Returns how many changed."""
+        ids = ids_of(which, CompletionRecord)
         with self.database.action("label completions", f"{len(ids)}") as action:
             return len(action.update(completions, ids, _labels(labels)))
 
-    def archive(self, ids: Sequence[int], archived: bool = True) -> int:
+    def archive(self, which: Sequence[CompletionRecord | int], archived: bool = True) -> int:
         """Put completions away: kept, but out of lists, rankings and exports. Returns how many changed."""
-        return self._flag("archive completions" if archived else "unarchive completions", ids, "archived", archived)
+        return self._flag("archive completions" if archived else "unarchive completions", which, "archived", archived)
 
-    def hide(self, ids: Sequence[int], hidden: bool = True) -> int:
+    def hide(self, which: Sequence[CompletionRecord | int], hidden: bool = True) -> int:
         """Remove from view only: rankings and exports still have them. Returns how many changed."""
-        return self._flag("hide completions" if hidden else "show completions", ids, "hidden", hidden)
+        return self._flag("hide completions" if hidden else "show completions", which, "hidden", hidden)
 
-    def mark_truncated(self, ids: Sequence[int], truncated: bool = True) -> int:
+    def mark_truncated(self, which: Sequence[CompletionRecord | int], truncated: bool = True) -> int:
         """Say that a text ends early, or does not. Returns how many changed."""
-        return self._flag("mark truncated" if truncated else "mark complete", ids, "truncated", truncated)
+        return self._flag("mark truncated" if truncated else "mark complete", which, "truncated", truncated)
 
-    def _flag(self, name: str, ids: Sequence[int], column: str, value: bool) -> int:
+    def _flag(self, name: str, which: Sequence[CompletionRecord | int], column: str, value: bool) -> int:
+        ids = ids_of(which, CompletionRecord)
         with self.database.action(name, f"{len(ids)}") as action:
             return len(action.update(completions, ids, {column: value}))
 
-    def delete(self, ids: Sequence[int]) -> None:
+    def delete(self, which: Sequence[CompletionRecord | int]) -> None:
         """Remove completions with their logprobs and judgements. Only an undo brings them back.
 
         Children stay and lose their parent.
         """
+        ids = ids_of(which, CompletionRecord)
         with self.database.action("delete completions", f"{len(ids)}") as action:
             action.delete(completions, ids)
 
@@ -246,6 +253,14 @@ def _stamp(new: NewCompletion, action: Action) -> str:
     return action.time if new.created_at is None else new.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def _scored(connection: Connection, completion_id: int, model_id: int, new: NewCompletion) -> list[Scored]:
+    """What is known of its tokens under its own model: one row, or none."""
+    if new.spelt is not None:
+        tokens = with_numbers(connection, model_id, new.spelt)
+        return [(completion_id, model_id, 0, tokens, [token.token_id for token in tokens])]
+    return [] if new.logprobs is None else [(completion_id, model_id, _start(new), new.logprobs, None)]
+
+
 def _start(new: NewCompletion) -> int:
     """The first token that the logprobs speak of: they end where the ids end."""
     start = len(new.token_ids or ()) - len(new.logprobs or ())
@@ -261,7 +276,7 @@ def _start(new: NewCompletion) -> int:
 
 def _measured_head(new: NewCompletion) -> dict[str, Any]:
     """The narrow columns that follow from the completion itself."""
-    values = [token.logprob for token in new.logprobs or ()]
+    values = [token.logprob for token in new.logprobs or new.spelt or ()]
     return {
         "finish_reason": new.finish_reason,
         "truncated": new.is_truncated,
@@ -341,5 +356,6 @@ def _record(row: Any, tags: Sequence[str]) -> CompletionRecord:
         labels={label: getattr(row, label) for label in tables.LABELS if getattr(row, label) is not None},
         tags=tuple(tags),
         details=json.loads(row.details),
+        bulk=row.bulk,
         created_at=moment(row.created_at),
     )

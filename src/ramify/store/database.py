@@ -20,7 +20,8 @@ from sqlalchemy.pool import QueuePool
 
 from ramify.errors import InputError, WorkspaceError
 from ramify.store.beams import Beams
-from ramify.store.changes import Action
+from ramify.store.bulk import BulkRuns
+from ramify.store.changes import Action, is_last
 from ramify.store.completions import Completions
 from ramify.store.facets import Facets
 from ramify.store.filters import SavedFilters
@@ -32,6 +33,7 @@ from ramify.store.samples import Samples
 from ramify.store.search import Search
 from ramify.store.settings import WorkspaceSettings
 from ramify.store.tags import Tags
+from ramify.store.tokenizations import Tokenizations
 from ramify.store.unanswered import Unanswered
 from ramify.store.words import contains_words
 
@@ -120,17 +122,18 @@ class Database:
                     self._mine.connection = None
 
     @contextmanager
-    def action(self, name: str, detail: str = "") -> Iterator[Action]:
+    def action(self, name: str, detail: str = "", *, onto: int | None = None) -> Iterator[Action]:
         """One step of the history: everything written inside happens together and is undone together.
 
-        An action inside another is part of the outer one.
+        An action inside another is part of the outer one. onto: go on with this step, if nothing was done or undone since.
         """
         outer: Action | None = getattr(self._mine, "action", None)
         if outer is not None:
             yield outer
             return
         with self.writing() as connection:
-            self._mine.action = Action(connection, name, detail, self.author)
+            number = onto if onto is not None and is_last(connection, onto) else None
+            self._mine.action = Action(connection, name, detail, self.author, number)
             try:
                 yield self._mine.action
             finally:
@@ -149,6 +152,10 @@ class Database:
     @cached_property
     def logprobs(self) -> Logprobs:
         return Logprobs(self)
+
+    @cached_property
+    def tokenizations(self) -> Tokenizations:
+        return Tokenizations(self)
 
     @cached_property
     def facets(self) -> Facets:
@@ -177,6 +184,10 @@ class Database:
     @cached_property
     def beams(self) -> Beams:
         return Beams(self)
+
+    @cached_property
+    def bulk(self) -> BulkRuns:
+        return BulkRuns(self)
 
     @cached_property
     def history(self) -> History:

@@ -14,7 +14,7 @@ from ramify.store.records import FacetRecord, moment
 if TYPE_CHECKING:
     from ramify.store.database import Database
 
-__all__ = ["DEFAULTS", "EffectiveFacet", "Facets", "facet_id_of", "resolve"]
+__all__ = ["DEFAULTS", "EffectiveFacet", "Facets", "facet_id_of", "name_of", "resolve"]
 
 facets = tables.facets
 
@@ -69,7 +69,7 @@ class Facets:
         name: str,
         *,
         description: str = "",
-        parent: str | None = None,
+        parent: FacetRecord | str | None = None,
         good_rating: int | None = None,
         bad_rating: int | None = None,
         min_logprob: float | None = None,
@@ -94,14 +94,17 @@ class Facets:
             self._check_order(name)
             return self.get(name)
 
-    def edit(self, name: str, /, **values: Any) -> FacetRecord:
+    def edit(self, facet: FacetRecord | str, /, **values: Any) -> FacetRecord:
         """Set name, description, parent or a threshold; one set to None is inherited again. A circle of parents is refused."""
         allowed = {"name", "description", "parent", *DEFAULTS}
         unknown = sorted(set(values) - allowed)
         if unknown:
             raise InputError(f"a facet has no {unknown[0]!r}; it has {', '.join(sorted(allowed))}")
+        name = name_of(facet)
+        if isinstance(values.get("parent"), FacetRecord):
+            values["parent"] = name_of(values["parent"])
         with self.database.action("edit facet", name) as action:
-            facet = self.get(name)
+            before = self.get(name)
             row: dict[str, Any] = {key: value for key, value in values.items() if key != "parent"}
             row |= _checked(**{key: row[key] for key in DEFAULTS if key in row and key != "target_model"})
             if "name" in row and row["name"] != name and self._find(action.connection, row["name"]) is not None:
@@ -115,7 +118,7 @@ class Facets:
                     )
                 row["parent_id"] = above[0].id if above else None
             if row:
-                action.update(facets, [facet.id], row)
+                action.update(facets, [before.id], row)
             self._check_order(row.get("name", name))
             return self.get(row.get("name", name))
 
@@ -127,13 +130,15 @@ class Facets:
                 "bad_rating must be below good_rating"
             )
 
-    def delete(self, name: str) -> None:
+    def delete(self, facet: FacetRecord | str) -> None:
         """Remove a facet with its judgements; its children lose their parent."""
+        name = name_of(facet)
         with self.database.action("delete facet", name) as action:
             action.delete(facets, [self.get(name).id])
 
-    def get(self, name: str) -> FacetRecord:
-        """Raises NotFoundError."""
+    def get(self, facet: FacetRecord | str) -> FacetRecord:
+        """As it is now. Raises NotFoundError."""
+        name = name_of(facet)
         with self.database.reading() as connection:
             found = self._find(connection, name)
         if found is None:
@@ -147,9 +152,9 @@ class Facets:
         with self.database.reading() as connection:
             return [_record(row) for row in connection.execute(query.order_by(facets.c.name))]
 
-    def chain(self, name: str) -> Sequence[FacetRecord]:
+    def chain(self, facet: FacetRecord | str) -> Sequence[FacetRecord]:
         """The facet, its parent, and so on to the root."""
-        found = [self.get(name)]
+        found = [self.get(facet)]
         with self.database.reading() as connection:
             while found[-1].parent is not None:
                 parent = self._find(connection, found[-1].parent)
@@ -157,9 +162,9 @@ class Facets:
                 found.append(parent)
         return found
 
-    def effective(self, name: str) -> EffectiveFacet:
+    def effective(self, facet: FacetRecord | str) -> EffectiveFacet:
         """The facet with everything that it inherits."""
-        return resolve(self.chain(name), self.database.settings.all())
+        return resolve(self.chain(facet), self.database.settings.all())
 
     @staticmethod
     def _find(connection: Connection, name: str) -> FacetRecord | None:
@@ -178,6 +183,14 @@ def _checked(**values: Any) -> dict[str, Any]:
         if name.endswith("logprob") and not (isinstance(value, int | float) and value <= 0):
             raise InputError(f"{name} is {value!r}; it must be a number of at most 0 (nats a token), or None to inherit")
     return values
+
+
+def name_of(facet: FacetRecord | str) -> str:
+    """A facet's name, from its record or as it is. Raises InputError for anything else."""
+    found = facet.name if isinstance(facet, FacetRecord) else facet
+    if not isinstance(found, str):
+        raise InputError(f"the facet is {found!r}; give its name, or its record")
+    return found
 
 
 def facet_id_of(connection: Connection, name: str) -> int:

@@ -13,7 +13,7 @@ by tiny that is not rated 8". `not` in front of such a condition alone says that
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from ramify.store.prompts import checked_text
 if TYPE_CHECKING:
     from ramify.store.database import Database
 
-__all__ = ["FIELDS", "All", "Anything", "Filter", "Not", "SavedFilters", "Where", "parse", "to_data"]
+__all__ = ["FIELDS", "All", "Anything", "Filter", "Not", "SavedFilter", "SavedFilters", "Where", "parse", "to_data"]
 
 NUMBER = ("=", "!=", "<", "<=", ">", ">=")
 CHOICE = ("is", "in")
@@ -194,6 +194,14 @@ def conditions(filter_: Filter) -> Iterator[Where]:
             yield from conditions(part)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedFilter:
+    id: int
+    name: str
+    description: str
+    filter: Filter
+
+
 class SavedFilters:
     """Filters by name."""
 
@@ -225,6 +233,15 @@ class SavedFilters:
         table = tables.filters
         with self.database.reading() as connection:
             return {row.name: parse(json.loads(row.rules)) for row in connection.execute(select(table).order_by(table.c.name))}
+
+    def records(self) -> "Sequence[SavedFilter]":
+        """With their numbers and descriptions, by name."""
+        table = tables.filters
+        with self.database.reading() as connection:
+            return [
+                SavedFilter(id=row.id, name=row.name, description=row.description, filter=parse(json.loads(row.rules)))
+                for row in connection.execute(select(table).order_by(table.c.name))
+            ]
 
     def delete(self, name: str) -> None:
         """Raises NotFoundError."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Row, delete, insert, select, update
 
-from ramify.errors import InputError
+from ramify.errors import InputError, StaleError
 from ramify.store import tables
 from ramify.store.changes import Action, decode_rows, encode_rows
 from ramify.store.records import ActionRecord, ChangeRecord, moment
@@ -28,12 +28,13 @@ class History:
     def __init__(self, database: "Database") -> None:
         self.database = database
 
-    def undo(self) -> ActionRecord | None:
-        """Take back the last action; None when there is none."""
+    def undo(self, *, expected: int | None = None) -> ActionRecord | None:
+        """Take back the last action; None when there is none. Raises StaleError where it is another than the one `expected`."""
         with self.database.writing() as connection:
             row = connection.execute(
                 select(actions).where(actions.c.state == "done").order_by(actions.c.id.desc()).limit(1)
             ).first()
+            _check_expected(row, expected, "done last")
             if row is None:
                 return None
             hand = Action(connection, "undo")
@@ -42,10 +43,11 @@ class History:
             connection.execute(update(actions).where(actions.c.id == row.id).values(state="undone"))
             return _action(row, state="undone")
 
-    def redo(self) -> ActionRecord | None:
-        """Put back what was undone last; None when nothing was, or something else happened since."""
+    def redo(self, *, expected: int | None = None) -> ActionRecord | None:
+        """Put back what was undone last; None when nothing was, or something else happened since. `expected` as in `undo`."""
         with self.database.writing() as connection:
             row = connection.execute(select(actions).where(actions.c.state == "undone").order_by(actions.c.id).limit(1)).first()
+            _check_expected(row, expected, "undone last")
             if row is None:
                 return None
             hand = Action(connection, "redo")
@@ -93,6 +95,12 @@ class History:
     def _changes(self, hand: Action, action_id: int, *, newest_first: bool) -> Sequence[Row[Any]]:
         order = changes.c.id.desc() if newest_first else changes.c.id
         return list(hand.connection.execute(_of_action(action_id).order_by(order)))
+
+
+def _check_expected(row: Any, expected: int | None, what: str) -> None:
+    if expected is not None and (row is None or row.id != expected):
+        found = "nothing" if row is None else f"action {row.id} ({row.name})"
+        raise StaleError(f"action {expected} was to be taken, and what was {what} is {found}; look at the history again")
 
 
 def _of_action(action_id: int) -> Any:

@@ -13,15 +13,25 @@ from ramify.errors import InputError, NotFoundError
 from ramify.store import tables
 from ramify.store.changes import chunks
 from ramify.store.consistency import Agreement, Conflict, agreement, conflicts, cycles
-from ramify.store.facets import facet_id_of
+from ramify.store.facets import facet_id_of, name_of
 from ramify.store.ranking import Comparison, Ranking, rank
-from ramify.store.records import PreferenceRecord, RatingRecord, moment
+from ramify.store.records import (
+    CompletionRecord,
+    FacetRecord,
+    PreferenceRecord,
+    RatingRecord,
+    SampleRecord,
+    id_of,
+    ids_of,
+    moment,
+)
 
 if TYPE_CHECKING:
     from ramify.store.database import Database
 
 __all__ = ["Effective", "Judgements", "Report"]
 
+unanswered = tables.unanswered
 ratings, preferences, approvals, completions, facets = (
     tables.ratings,
     tables.preferences,
@@ -55,14 +65,19 @@ class Judgements:
 
     # ------------------------------------------------------------ ratings
 
-    def rate(self, completion_id: int, facet: str, rating: int | None, *, origin: str = "hand") -> None:
+    def rate(
+        self, completion: CompletionRecord | int, facet: FacetRecord | str, rating: int | None, *, origin: str = "hand"
+    ) -> None:
         """Rate a completion from 0 to 10 under a facet, in place of an earlier rating; None takes it back."""
-        self.rate_many([completion_id], facet, rating, origin=origin)
+        self.rate_many([completion], facet, rating, origin=origin)
 
-    def rate_many(self, ids: Sequence[int], facet: str, rating: int | None, *, origin: str = "hand") -> None:
+    def rate_many(
+        self, which: Sequence[CompletionRecord | int], facet: FacetRecord | str, rating: int | None, *, origin: str = "hand"
+    ) -> None:
         """The same for several completions, as one action. Raises InputError, NotFoundError."""
         if rating is not None and (isinstance(rating, bool) or not isinstance(rating, int) or not 0 <= rating <= 10):
             raise InputError(f"the rating is {rating!r}; it must be a whole number from 0 to 10, or None for no rating")
+        ids, facet = ids_of(which, CompletionRecord), name_of(facet)
         with self.database.action("rate", facet) as action:
             facet_id = facet_id_of(action.connection, facet)
             samples_of(action.connection, ids)
@@ -80,9 +95,9 @@ class Judgements:
             same = {"facet_id": facet_id, "rating": rating, "origin": origin, "created_at": action.time}
             action.insert(ratings, [{"completion_id": i, **same} for i in fresh])
 
-    def ratings_of(self, completion_id: int) -> list[RatingRecord]:
+    def ratings_of(self, completion: CompletionRecord | int) -> list[RatingRecord]:
         """Under every facet, by name."""
-        return self._ratings(ratings.c.completion_id == completion_id)
+        return self._ratings(ratings.c.completion_id == id_of(completion, CompletionRecord))
 
     def _ratings(self, condition: Any) -> list[RatingRecord]:
         query = (
@@ -105,12 +120,21 @@ class Judgements:
 
     # ------------------------------------------------------------ preferences
 
-    def prefer(self, better: int, worse: int, facet: str, *, tie: bool = False, origin: str = "hand") -> PreferenceRecord:
+    def prefer(
+        self,
+        better: CompletionRecord | int,
+        worse: CompletionRecord | int,
+        facet: FacetRecord | str,
+        *,
+        tie: bool = False,
+        origin: str = "hand",
+    ) -> PreferenceRecord:
         """Say that one completion is better than another under a facet, or that neither is.
 
         It takes the place of what the same origin said of this pair; another origin's word stays, and may conflict.
         Raises InputError for a completion against itself or one of another sample, NotFoundError.
         """
+        better, worse, facet = id_of(better, CompletionRecord), id_of(worse, CompletionRecord), name_of(facet)
         if better == worse:
             raise InputError(f"completion {better} cannot be compared with itself")
         with self.database.action("prefer", facet) as action:
@@ -129,21 +153,24 @@ class Judgements:
             (found,) = action.insert(preferences, [{**row, "tie": tie, "origin": origin, "created_at": action.time}])
             return self._preferences(preferences.c.id == found)[0]
 
-    def withdraw(self, preference_id: int) -> None:
+    def withdraw(self, preference: PreferenceRecord | int) -> None:
         """Take a preference back. Raises NotFoundError."""
+        preference_id = preference.id if isinstance(preference, PreferenceRecord) else preference
         with self.database.action("withdraw preference", str(preference_id)) as action:
             if not action.read(preferences, [preference_id]):
                 raise NotFoundError(f"there is no preference {preference_id}")
             action.delete(preferences, [preference_id])
 
-    def preferences(self, *, facet: str | None = None, sample_id: int | None = None) -> list[PreferenceRecord]:
+    def preferences(
+        self, *, facet: FacetRecord | str | None = None, sample_id: SampleRecord | int | None = None
+    ) -> list[PreferenceRecord]:
         """Oldest first."""
         with self.database.reading() as connection:
             condition: Any = preferences.c.id > 0
             if facet is not None:
-                condition = condition & (preferences.c.facet_id == facet_id_of(connection, facet))
+                condition = condition & (preferences.c.facet_id == facet_id_of(connection, name_of(facet)))
             if sample_id is not None:
-                condition = condition & (preferences.c.sample_id == sample_id)
+                condition = condition & (preferences.c.sample_id == id_of(sample_id, SampleRecord))
             return self._preferences(condition)
 
     def _preferences(self, condition: Any) -> list[PreferenceRecord]:
@@ -165,11 +192,12 @@ class Judgements:
 
     # ------------------------------------------------------------ approvals
 
-    def approve(self, completion_id: int, facet: str) -> None:
-        """Make it the answer to its sample under a facet, in place of an earlier one.
+    def approve(self, completion: CompletionRecord | int, facet: FacetRecord | str) -> None:
+        """Make it the answer to its sample under a facet, in place of an earlier one. It settles requests that wait for it.
 
         Raises InputError for a draft or an archived completion.
         """
+        completion_id, facet = id_of(completion, CompletionRecord), name_of(facet)
         with self.database.action("approve", facet) as action:
             record = self.database.completions.get(completion_id)
             if record.draft or record.archived:
@@ -184,15 +212,23 @@ class Judgements:
             else:
                 row = {"sample_id": record.sample_id, "facet_id": facet_id, "completion_id": completion_id}
                 action.insert(approvals, [{**row, "created_at": action.time}])
+            hashes = select(tables.prompts.c.hash).where(tables.prompts.c.id == record.prompt_id)
+            waiting = select(unanswered.c.id).where(
+                unanswered.c.facet_id == facet_id, unanswered.c.state == "waiting", unanswered.c.hash.in_(hashes)
+            )
+            settled = action.connection.execute(waiting).scalars().all()
+            action.update(unanswered, settled, {"state": "answered", "sample_id": record.sample_id})
 
-    def disapprove(self, sample_id: int, facet: str) -> None:
+    def disapprove(self, sample: SampleRecord | int, facet: FacetRecord | str) -> None:
         """Take the approval back; does nothing where there is none."""
+        sample_id, facet = id_of(sample, SampleRecord), name_of(facet)
         with self.database.action("disapprove", facet) as action:
             where = (approvals.c.sample_id == sample_id) & (approvals.c.facet_id == facet_id_of(action.connection, facet))
             action.delete(approvals, action.connection.execute(select(approvals.c.id).where(where)).scalars().all())
 
-    def approved(self, sample_id: int, facet: str) -> int | None:
+    def approved(self, sample: SampleRecord | int, facet: FacetRecord | str) -> int | None:
         """The approved completion's id under the facet itself; parents are not asked."""
+        sample_id, facet = id_of(sample, SampleRecord), name_of(facet)
         with self.database.reading() as connection:
             where = (approvals.c.sample_id == sample_id) & (approvals.c.facet_id == facet_id_of(connection, facet))
             found: int | None = connection.execute(select(approvals.c.completion_id).where(where)).scalar()
@@ -200,8 +236,9 @@ class Judgements:
 
     # ------------------------------------------------------------ what follows from them
 
-    def effective(self, sample_id: int, facet: str) -> Effective:
+    def effective(self, sample: SampleRecord | int, facet: FacetRecord | str) -> Effective:
         """Own judgements first, then each ancestor's for what is still open. Archived completions and drafts do not count."""
+        sample_id, facet = id_of(sample, SampleRecord), name_of(facet)
         with self.database.reading() as connection:
             chain = [each.id for each in self.database.facets.chain(facet)]
             order = {each.name: place for place, each in enumerate(self.database.facets.chain(facet))}
@@ -219,8 +256,9 @@ class Judgements:
         kept = [each for each in kept if order[each.facet] == level[frozenset((each.better_id, each.worse_id))]]
         return Effective(nearest, tuple(kept))
 
-    def ranking(self, sample_id: int, facet: str) -> Ranking:
+    def ranking(self, sample: SampleRecord | int, facet: FacetRecord | str) -> Ranking:
         """Bradley–Terry over a sample's completions: preferences, and ratings where a pair has no preference."""
+        sample_id = id_of(sample, SampleRecord)
         found = self.effective(sample_id, facet)
         with self.database.reading() as connection:
             items = _candidates(connection, sample_id)
@@ -235,13 +273,14 @@ class Judgements:
                     games.append(Comparison(better, worse, difference == 0, weight=0.5))
         return rank(items, games)
 
-    def next_pair(self, sample_id: int, facet: str) -> tuple[int, int] | None:
+    def next_pair(self, sample: SampleRecord | int, facet: FacetRecord | str) -> tuple[int, int] | None:
         """The two completions of a sample most worth comparing next; None when every pair was compared."""
-        asked = {frozenset((each.better_id, each.worse_id)) for each in self.effective(sample_id, facet).preferences}
-        return self.ranking(sample_id, facet).next_pair(skip=asked)
+        asked = {frozenset((each.better_id, each.worse_id)) for each in self.effective(sample, facet).preferences}
+        return self.ranking(sample, facet).next_pair(skip=asked)
 
-    def report(self, facet: str, *, sample_id: int | None = None) -> Report:
+    def report(self, facet: FacetRecord | str, *, sample_id: SampleRecord | int | None = None) -> Report:
         """Conflicts, circles, and agreement with the ratings, of the facet's own judgements."""
+        facet = name_of(facet)
         with self.database.reading() as connection:
             facet_id = facet_id_of(connection, facet)
             said = self.preferences(facet=facet, sample_id=sample_id)

@@ -3,15 +3,17 @@
 A scoring model may cut the text into other tokens than the completion's own; its ids are then kept beside its measures.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, select
 
 from ramify.errors import InputError, NotFoundError
 from ramify.store import tables
-from ramify.store.changes import Action, chunks, learn, model_id_of
+from ramify.store.changes import Action, chunks, learn, model_id_of, numbered
 from ramify.store.packing import (
     pack_alternatives,
     pack_ids,
@@ -20,12 +22,12 @@ from ramify.store.packing import (
     unpack_ids,
     unpack_measures,
 )
-from ramify.store.records import LogprobsRecord, TokenLogprob, moment, percentile
+from ramify.store.records import CompletionRecord, LogprobsRecord, TokenLogprob, id_of, ids_of, moment, percentile
 
 if TYPE_CHECKING:
     from ramify.store.database import Database
 
-__all__ = ["Logprobs", "put_logprobs"]
+__all__ = ["Logprobs", "Scored", "put_logprobs", "with_numbers"]
 
 logprobs, completions = tables.logprobs, tables.completions
 
@@ -38,15 +40,25 @@ class Logprobs:
         self.database = database
 
     def put(
-        self, completion_id: int, model: str, fingerprint: str, tokens: Sequence[TokenLogprob], *, start: int = 0
+        self,
+        completion: CompletionRecord | int,
+        model: str,
+        fingerprint: str,
+        tokens: Sequence[TokenLogprob],
+        *,
+        start: int = 0,
     ) -> LogprobsRecord:
         """Keep (or replace) a completion's measures under a model, from its token `start` on.
 
+        Tokens with the id -1 are a remote's, which told only how they are spelt: the workspace numbers them.
         Raises NotFoundError, and InputError where a start above 0 is given with ids that are not the completion's own.
         """
+        completion_id = id_of(completion, CompletionRecord)
         with self.database.action("score completion", model) as action:
             model_id = model_id_of(action.connection, model, fingerprint)
             own = _own_ids(action.connection, completion_id)
+            if any(token.token_id < 0 for token in tokens):
+                own, tokens = None, with_numbers(action.connection, model_id, tokens)
             theirs = [token.token_id for token in tokens]
             same = own is not None and list(own[start : start + len(theirs)]) == theirs
             if not same and start:
@@ -60,30 +72,29 @@ class Logprobs:
                 action.update(completions, [completion_id], {name: summary[name] for name in ("mean_logprob", "min_logprob")})
             return self.get(completion_id, model, fingerprint)
 
-    def get(self, completion_id: int, model: str, fingerprint: str | None = None) -> LogprobsRecord:
+    def get(self, completion: CompletionRecord | int, model: str, fingerprint: str | None = None) -> LogprobsRecord:
         """Under a model of this name; the newest where several fingerprints have it. Raises NotFoundError."""
-        found = [
-            record for record in self.of(completion_id) if record.model == model and fingerprint in (None, record.fingerprint)
-        ]
+        found = [record for record in self.of(completion) if record.model == model and fingerprint in (None, record.fingerprint)]
         if not found:
-            raise NotFoundError(f"completion {completion_id} has no logprobs under {model}; score it first")
+            raise NotFoundError(f"completion {id_of(completion, CompletionRecord)} has no logprobs under {model}; score it first")
         return found[-1]
 
-    def of(self, completion_id: int) -> list[LogprobsRecord]:
+    def of(self, completion: CompletionRecord | int) -> list[LogprobsRecord]:
         """Under every model that scored it, oldest first."""
         models, bodies = tables.models, tables.completion_bodies
         query = (
             select(logprobs, models.c.name, models.c.fingerprint, bodies.c.token_ids.label("own_ids"))
             .join(models, models.c.id == logprobs.c.model_id)
             .join(bodies, bodies.c.id == logprobs.c.completion_id)
-            .where(logprobs.c.completion_id == completion_id)
+            .where(logprobs.c.completion_id == id_of(completion, CompletionRecord))
             .order_by(logprobs.c.id)
         )
         with self.database.reading() as connection:
             return [_record(connection, row) for row in connection.execute(query).all()]
 
-    def drop_alternatives(self, ids: Sequence[int]) -> None:
+    def drop_alternatives(self, which: Sequence[CompletionRecord | int]) -> None:
         """Forget what else the models could have said in these completions; the chosen tokens' measures stay."""
+        ids = ids_of(which, CompletionRecord)
         with self.database.action("drop alternatives", f"{len(ids)}") as action:
             for part in chunks(list(ids)):
                 query = select(logprobs.c.id).where(logprobs.c.completion_id.in_(part), logprobs.c.alternatives.is_not(None))
@@ -129,6 +140,20 @@ def put_logprobs(action: Action, rows: Sequence[Scored], *, fresh: bool = False,
         action.connection.execute(logprobs.insert(), [{"id": i, **row} for i, row in zip(numbers, new, strict=True)])
 
 
+def with_numbers(connection: Connection, model_id: int, tokens: Sequence[TokenLogprob]) -> Sequence[TokenLogprob]:
+    """A remote's tokens with numbers in place of the ids that it did not tell."""
+    spelt = [(token.token_bytes, *(piece for _, piece, _ in token.alternatives)) for token in tokens]
+    ids = numbered(connection, model_id, (piece for each in spelt for piece in each))
+    return [
+        replace(
+            token,
+            token_id=ids[token.token_bytes],
+            alternatives=tuple((ids[piece], piece, value) for _, piece, value in token.alternatives),
+        )
+        for token in tokens
+    ]
+
+
 def _own_ids(connection: Connection, completion_id: int) -> tuple[int, ...] | None:
     bodies = tables.completion_bodies
     row = connection.execute(select(bodies.c.token_ids).where(bodies.c.id == completion_id)).first()
@@ -143,13 +168,14 @@ def _summary(tokens: Sequence[TokenLogprob]) -> dict[str, float | None]:
         names = ("min_logprob", "mean_logprob", "p10_logprob", "p50_logprob", "mean_entropy")
         return {"sum_logprob": 0.0, **dict.fromkeys(names)}
     total = sum(token.logprob for token in tokens)
+    entropies = [token.entropy for token in tokens]
     return {
         "sum_logprob": total,
         "mean_logprob": total / len(values),
         "min_logprob": values[0],
         "p10_logprob": percentile(values, 0.1),
         "p50_logprob": percentile(values, 0.5),
-        "mean_entropy": sum(token.entropy for token in tokens) / len(values),
+        "mean_entropy": None if any(map(math.isnan, entropies)) else sum(entropies) / len(values),
     }
 
 

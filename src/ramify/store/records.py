@@ -1,7 +1,7 @@
 """What the workspace holds, as values. Times are UTC; logprobs are nats; positions count tokens and spans are half-open."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -29,6 +29,8 @@ __all__ = [
     "TagRecord",
     "TokenLogprob",
     "UnansweredRecord",
+    "id_of",
+    "ids_of",
     "moment",
 ]
 
@@ -38,6 +40,27 @@ Prompt = str | Sequence[Message]
 
 Origin = Literal["prefill", "sampled", "picked", "typed", "imported"]
 ORIGINS = ("prefill", "sampled", "picked", "typed", "imported")
+
+
+def id_of(given: Any, kind: type[Any]) -> int:
+    """An id as it is, or that of a record of this kind. Raises InputError for anything else."""
+    if isinstance(given, kind):
+        return int(given.id)
+    if isinstance(given, int) and not isinstance(given, bool):
+        return given
+    raise InputError(f"{_told(given)} was given; it must be a {kind.__name__} or its id")
+
+
+def ids_of(given: Any, kind: type[Any]) -> list[int]:
+    """The same for several. Raises InputError for one that is given in place of a list."""
+    if isinstance(given, str | int | kind) or not isinstance(given, Iterable):
+        raise InputError(f"{_told(given)} was given; it must be a list of {kind.__name__}s or their ids")
+    return [id_of(each, kind) for each in given]
+
+
+def _told(given: Any) -> str:
+    name = type(given).__name__
+    return f"{name} {given.id}" if name.endswith("Record") and hasattr(given, "id") else repr(given)
 
 
 def moment(text: str) -> datetime:
@@ -108,8 +131,9 @@ class TokenLogprob:
     token_bytes: bytes
     logprob: float
     rank: int
-    """1 is the likeliest."""
+    """1 is the likeliest; 0: a remote did not tell."""
     entropy: float
+    """nan: a remote did not tell."""
     alternatives: tuple[tuple[int, bytes, float], ...] = ()
     """(token id, bytes, logprob), likeliest first."""
 
@@ -169,6 +193,10 @@ class NewCompletion:
     """Whatever else is worth keeping: a block's instructions, an import's metrics."""
     logprobs: Sequence[TokenLogprob] | None = None
     """Under its own model; they end where the ids end."""
+    spelt: Sequence[TokenLogprob] | None = None
+    """The same from a remote, which told how its tokens are spelt and no ids (they are -1 here): of the generated part."""
+    bulk: str | None = None
+    """The run of a bulk generation that made it: equal for all that were asked for alike."""
     created_at: datetime | None = None
 
     def __post_init__(self) -> None:
@@ -188,6 +216,8 @@ class NewCompletion:
                 raise InputError(f"a span reaches from {span.start} to {span.end}; the completion has {size} places")
         if self.logprobs is not None and self.token_ids is None:
             raise InputError("logprobs were given without token_ids; give both")
+        if self.logprobs is not None and self.spelt is not None:
+            raise InputError("logprobs were given with ids and without; give one of them")
 
     @property
     def is_truncated(self) -> bool:
@@ -229,6 +259,7 @@ class CompletionRecord:
     labels: Mapping[str, str]
     tags: tuple[str, ...]
     details: Mapping[str, Any]
+    bulk: str | None
     created_at: datetime
 
     @property
@@ -337,6 +368,8 @@ class NewNode:
     """Whether it is an EOS."""
     candidates: Sequence[tuple[int, float]] | None = None
     """(token id, logprob) of next tokens, likeliest first."""
+    next_entropy: float | None = None
+    """Of the whole distribution after this token, in nats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -363,6 +396,8 @@ class BeamNodeRecord:
     completion_id: int | None
     candidates: tuple[tuple[int, float], ...] | None
     """None where the model was not asked yet."""
+    next_entropy: float | None
+    """Of the whole distribution after this token, in nats; None where it is not known."""
 
     @property
     def mean_logprob(self) -> float | None:

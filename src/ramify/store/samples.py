@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Select, func, select, true
 
-from ramify.errors import NotFoundError
+from ramify.errors import InputError, NotFoundError
 from ramify.store import tables
 from ramify.store.changes import Action, chunks, now
 from ramify.store.prompts import checked_text, prompt_columns, prompt_from, prompt_hash
-from ramify.store.records import ImageRecord, Prompt, PromptRecord, SampleRecord, moment
+from ramify.store.records import ImageRecord, Message, Prompt, PromptRecord, SampleRecord, id_of, ids_of, moment
 
 if TYPE_CHECKING:
     from ramify.store.database import Database
@@ -30,17 +30,19 @@ class Samples:
 
     def add(
         self,
-        prompt: Prompt,
+        prompt: Prompt | None = None,
         *,
+        messages: Sequence[Message] | None = None,
         title: str = "",
         group: str = "",
         notes: str = "",
         tags: Sequence[str] = (),
         images: Sequence[ImageRecord] = (),
     ) -> SampleRecord:
-        """A new sample. Tags that do not exist yet are made. Raises InputError for what is no prompt."""
+        """A new sample, of raw text or of chat messages. Tags that do not exist yet are made. Raises InputError for no prompt."""
+        given = _one_prompt(prompt, messages)
         with self.database.action("add sample", title) as action:
-            (sample_id,) = self._insert(action, [(prompt, title, group, notes)])
+            (sample_id,) = self._insert(action, [(given, title, group, notes)])
             if tags:
                 self.database.tags.put(tags, samples=[sample_id])
             if images:
@@ -73,18 +75,19 @@ class Samples:
 
     # ------------------------------------------------------------ reading
 
-    def get(self, sample_id: int) -> SampleRecord:
-        """Raises NotFoundError."""
+    def get(self, sample: SampleRecord | int) -> SampleRecord:
+        """As it is now. Raises NotFoundError."""
+        sample_id = id_of(sample, SampleRecord)
         with self.database.reading() as connection:
             found = samples_by_id(connection, [sample_id])
         if not found:
             raise NotFoundError(f"there is no sample {sample_id}")
         return found[0]
 
-    def get_many(self, ids: Sequence[int]) -> Sequence[SampleRecord]:
+    def get_many(self, which: Sequence[SampleRecord | int]) -> Sequence[SampleRecord]:
         """Those that exist, in the order given."""
         with self.database.reading() as connection:
-            return samples_by_id(connection, ids)
+            return samples_by_id(connection, ids_of(which, SampleRecord))
 
     def find(self, prompt: Prompt) -> Sequence[SampleRecord]:
         """The samples that have exactly this prompt, in any revision."""
@@ -99,12 +102,12 @@ class Samples:
         archived: bool | None = False,
         hidden: bool | None = False,
         limit: int = 50,
-        after: int | None = None,
+        after: SampleRecord | int | None = None,
     ) -> Sequence[SampleRecord]:
-        """Newest first; `after` is the id of the last one already seen. None lists both kinds."""
+        """Newest first; `after` is the last one already seen. None lists both kinds."""
         query = select(samples.c.id).order_by(samples.c.id.desc()).limit(limit)
         if after is not None:
-            query = query.where(samples.c.id < after)
+            query = query.where(samples.c.id < id_of(after, SampleRecord))
         with self.database.reading() as connection:
             ids = connection.execute(_narrowed(query, group, archived, hidden)).scalars().all()
             return samples_by_id(connection, ids)
@@ -122,8 +125,9 @@ class Samples:
         with self.database.reading() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 
-    def revisions(self, sample_id: int) -> Sequence[PromptRecord]:
-        """Oldest first."""
+    def revisions(self, sample: SampleRecord | int) -> Sequence[PromptRecord]:
+        """Oldest first. Raises NotFoundError."""
+        sample_id = id_of(sample, SampleRecord)
         with self.database.reading() as connection:
             rows = connection.execute(select(prompts).where(prompts.c.sample_id == sample_id).order_by(prompts.c.number)).all()
         if not rows:
@@ -144,9 +148,15 @@ class Samples:
     # ------------------------------------------------------------ changing
 
     def edit(
-        self, sample_id: int, *, title: str | None = None, group: str | None = None, notes: str | None = None
+        self,
+        sample: SampleRecord | int,
+        *,
+        title: str | None = None,
+        group: str | None = None,
+        notes: str | None = None,
     ) -> SampleRecord:
         """Change what surrounds the prompt; None leaves a field as it is."""
+        sample_id = id_of(sample, SampleRecord)
         given: dict[str, Any] = {
             "title": None if title is None else checked_text(title, "the title"),
             "group_path": None if group is None else checked_group(group),
@@ -163,30 +173,33 @@ class Samples:
                 action.update(samples, [sample_id], {**wanted, "changed_at": now()})
             return self.get(sample_id)
 
-    def revise(self, sample_id: int, prompt: Prompt) -> SampleRecord:
+    def revise(
+        self, sample: SampleRecord | int, prompt: Prompt | None = None, *, messages: Sequence[Message] | None = None
+    ) -> SampleRecord:
         """Change the prompt: in place while it has no completions, else as a new revision. The same prompt changes nothing."""
-        columns = prompt_columns(prompt)
+        sample_id, columns = id_of(sample, SampleRecord), prompt_columns(_one_prompt(prompt, messages))
         with self.database.action("revise prompt", str(sample_id)) as action:
-            sample = self.get(sample_id)
+            before = self.get(sample_id)
             connection = action.connection
-            old = connection.execute(select(prompts.c.hash).where(prompts.c.id == sample.prompt_id)).scalar_one()
+            old = connection.execute(select(prompts.c.hash).where(prompts.c.id == before.prompt_id)).scalar_one()
             if old == columns["hash"]:
-                return sample
-            used = select(tables.completions.c.id).where(tables.completions.c.prompt_id == sample.prompt_id).limit(1)
-            trees = select(tables.beam_trees.c.id).where(tables.beam_trees.c.prompt_id == sample.prompt_id).limit(1)
+                return before
+            used = select(tables.completions.c.id).where(tables.completions.c.prompt_id == before.prompt_id).limit(1)
+            trees = select(tables.beam_trees.c.id).where(tables.beam_trees.c.prompt_id == before.prompt_id).limit(1)
             if connection.execute(used).first() is None and connection.execute(trees).first() is None:
-                action.update(prompts, [sample.prompt_id], columns)
+                action.update(prompts, [before.prompt_id], columns)
                 action.update(samples, [sample_id], {"changed_at": now()})
             else:
                 newest = select(func.max(prompts.c.number)).where(prompts.c.sample_id == sample_id)
                 number = connection.execute(newest).scalar_one() + 1
-                row = {"sample_id": sample_id, "number": number, "parent_id": sample.prompt_id, "created_at": action.time}
+                row = {"sample_id": sample_id, "number": number, "parent_id": before.prompt_id, "created_at": action.time}
                 action.insert(prompts, [{**row, **columns}])
                 action.update(samples, [sample_id], {"revision": number, "changed_at": now()})
             return self.get(sample_id)
 
-    def attach(self, sample_id: int, images: Sequence[ImageRecord]) -> SampleRecord:
+    def attach(self, sample: SampleRecord | int, images: Sequence[ImageRecord]) -> SampleRecord:
         """Replace the sample's image references."""
+        sample_id = id_of(sample, SampleRecord)
         with self.database.action("attach images", str(sample_id)) as action:
             self.get(sample_id)
             old = (
@@ -199,22 +212,41 @@ class Samples:
             action.insert(sample_images, rows)
             return self.get(sample_id)
 
-    def archive(self, ids: Sequence[int], archived: bool = True) -> int:
+    def archive(self, which: Sequence[SampleRecord | int], archived: bool = True) -> int:
         """Put samples away: kept, but out of lists, rankings and exports. Returns how many changed."""
-        return self._flag("archive samples" if archived else "unarchive samples", ids, "archived", archived)
+        return self._flag("archive samples" if archived else "unarchive samples", which, "archived", archived)
 
-    def hide(self, ids: Sequence[int], hidden: bool = True) -> int:
+    def hide(self, which: Sequence[SampleRecord | int], hidden: bool = True) -> int:
         """Remove from view only: rankings and exports still have them. Returns how many changed."""
-        return self._flag("hide samples" if hidden else "show samples", ids, "hidden", hidden)
+        return self._flag("hide samples" if hidden else "show samples", which, "hidden", hidden)
 
-    def _flag(self, name: str, ids: Sequence[int], column: str, value: bool) -> int:
+    def _flag(self, name: str, which: Sequence[SampleRecord | int], column: str, value: bool) -> int:
+        ids = ids_of(which, SampleRecord)
         with self.database.action(name, f"{len(ids)}") as action:
             return len(action.update(samples, ids, {column: value}))
 
-    def delete(self, ids: Sequence[int]) -> None:
+    def move(self, which: Sequence[SampleRecord | int], group: str) -> int:
+        """Put samples into a group. Returns how many changed."""
+        ids = ids_of(which, SampleRecord)
+        with self.database.action("move samples", f"{len(ids)}") as action:
+            moved = action.update(samples, ids, {"group_path": checked_group(group)})
+            action.update(samples, moved, {"changed_at": now()})
+            return len(moved)
+
+    def delete(self, which: Sequence[SampleRecord | int]) -> None:
         """Remove samples with all that belongs to them. Only an undo brings them back."""
+        ids = ids_of(which, SampleRecord)
         with self.database.action("delete samples", f"{len(ids)}") as action:
             action.delete(samples, ids)
+
+
+def _one_prompt(prompt: Prompt | None, messages: Sequence[Message] | None) -> Prompt:
+    if (prompt is None) == (messages is None):
+        what = "neither prompt nor messages was given" if prompt is None else "prompt and messages were both given"
+        raise InputError(f"{what}; a sample has one of them: prompt for raw text (or messages), messages for a chat")
+    if messages is not None and isinstance(messages, str):
+        raise InputError(f"messages is the text {messages!r}; give a list of {{role, content}}, or prompt=… for raw text")
+    return messages if prompt is None else prompt  # type: ignore[return-value]
 
 
 def checked_group(group: str) -> str:

@@ -9,6 +9,8 @@ The views' names begin with v_. Tokens are read straight out of the packed bytes
 
 from collections.abc import Iterator
 
+from ramify.store.packing import UNTOLD
+
 __all__ = ["VIEWS", "extra_ddl"]
 
 FULL_TEXT = (
@@ -77,7 +79,9 @@ def _tokens(dialect: str) -> str:
     ids += ", l.start * 3 + 1))" if dialect == "sqlite" else " from l.start * 3 + 1))"
     raw = _uint(dialect, "measures", "i * 10", 4)
     logprob = f"CASE {raw} WHEN 4294967295 THEN NULL ELSE -{raw} / 1000000.0 END"
-    entropy = f"{_uint(dialect, 'measures', 'i * 10 + 7', 3)} / 1000000.0"
+    # What a remote did not tell: the rank is 0, the entropy the largest number.
+    rank = f"NULLIF({_uint(dialect, 'measures', 'i * 10 + 4', 3)}, 0)"
+    entropy = f"NULLIF({_uint(dialect, 'measures', 'i * 10 + 7', 3)}, {UNTOLD}) / 1000000.0"
     return f"""
 WITH RECURSIVE t AS (
   SELECT l.id AS logprobs_id, l.completion_id, l.model_id, l.start, l.token_count, l.measures, {ids} AS ids, 0 AS i
@@ -86,7 +90,7 @@ WITH RECURSIVE t AS (
   SELECT logprobs_id, completion_id, model_id, start, token_count, measures, ids, i + 1 FROM t WHERE i + 1 < token_count
 ), d AS (
   SELECT completion_id, model_id, start + i AS position, {_uint(dialect, "ids", "i * 3", 3)} AS token_id,
-    {logprob} AS logprob, {_uint(dialect, "measures", "i * 10 + 4", 3)} AS rank, {entropy} AS entropy
+    {logprob} AS logprob, {rank} AS rank, {entropy} AS entropy
   FROM t
 )
 SELECT d.completion_id, m.name AS model, m.fingerprint, d.position, d.token_id, w.bytes AS token_bytes,
@@ -114,7 +118,7 @@ FROM samples s JOIN prompts p ON p.sample_id = s.id AND p.number = s.revision"""
 SELECT c.id, c.sample_id, c.prompt_id, m.name AS model, m.fingerprint, b.text,
   substr(b.text, b.generated_start + 1) AS generated_text, c.token_count, c.finish_reason, b.stop_string, c.truncated,
   c.archived, c.hidden, c.draft, c.parent_id, c.branch_position, c.mean_logprob, c.min_logprob, c.style, c.length, c.reasoning,
-  c.refusal, c.formatting, {tags_of("completion", "c")} AS tags, b.spans, b.config, b.processors, b.seed, c.created_at
+  c.refusal, c.formatting, {tags_of("completion", "c")} AS tags, b.spans, b.config, b.processors, b.seed, c.created_at, c.bulk
 FROM completions c JOIN completion_bodies b ON b.id = c.id JOIN models m ON m.id = c.model_id"""
     yield """CREATE VIEW v_logprobs AS
 SELECT l.completion_id, m.name AS model, m.fingerprint, l.start, l.token_count, l.sum_logprob, l.mean_logprob, l.min_logprob,
@@ -135,7 +139,8 @@ SELECT a.sample_id, f.name AS facet, a.completion_id, a.created_at FROM approval
     yield "CREATE VIEW v_tags AS SELECT id, name, description, scope, created_at FROM tags"
     yield """CREATE VIEW v_beam_nodes AS
 SELECT n.id, n.tree_id, t.sample_id, m.name AS model, n.parent_id, n.depth, n.token_id, w.bytes AS token_bytes, n.logprob,
-  n.entropy, n.sum_logprob, n.min_logprob, n.ended, n.pinned, n.kept, n.pruned, n.bookmarked, n.dead_reason, n.completion_id
+  n.entropy, n.sum_logprob, n.min_logprob, n.ended, n.pinned, n.kept, n.pruned, n.bookmarked, n.dead_reason, n.completion_id,
+  n.rank, n.origin, n.next_entropy
 FROM beam_nodes n JOIN beam_trees t ON t.id = n.tree_id JOIN models m ON m.id = t.model_id
 LEFT JOIN vocabulary w ON w.model_id = t.model_id AND w.token_id = n.token_id"""
     yield """CREATE VIEW v_history AS

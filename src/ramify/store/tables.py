@@ -45,6 +45,7 @@ Plain = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 """Text that both databases order by code point."""
 
 FINISH_REASONS = ("eos", "stop", "length", "time", "cancelled", "error", "user", "written", "imported")
+IN_BULK = text("bulk IS NOT NULL")
 LABELS = ("style", "length", "reasoning", "refusal", "formatting")
 
 
@@ -161,9 +162,11 @@ completions = Table(
     Column("min_logprob", Float, index=True),
     *(Column(label, Text) for label in LABELS),
     Column("created_at", Plain, nullable=False, index=True),
+    Column("bulk", Text),
     CheckConstraint(f"finish_reason IN {FINISH_REASONS}", name="finish_reason"),
     *(Index(f"ix_completions_{flag}", flag) for flag in ("truncated", "archived", "hidden", "draft")),
     *(Index(f"ix_completions_label_{label}", label, sqlite_where=text(f"{label} IS NOT NULL")) for label in LABELS),
+    Index("ix_completions_bulk", "bulk", "prompt_id", sqlite_where=IN_BULK, postgresql_where=IN_BULK),
 )
 completion_bodies = Table(
     "completion_bodies",
@@ -195,6 +198,15 @@ completion_tags = Table(
     _to("tag_id", "tags", index=False),
     UniqueConstraint("completion_id", "tag_id"),
     Index("ix_completion_tags_tag_id", "tag_id", "completion_id"),
+)
+tokenizations = Table(
+    "tokenizations",
+    metadata,
+    _id(),
+    _to("completion_id", "completions", index=False),
+    _to("model_id", "models", gone="NO ACTION", index=False),
+    Column("token_ids", LargeBinary, nullable=False),
+    UniqueConstraint("completion_id", "model_id"),
 )
 logprobs = Table(
     "logprobs",
@@ -338,6 +350,7 @@ beam_nodes = Table(
     _to("completion_id", "completions", gone="SET NULL", nullable=True),
     Column("candidates", LargeBinary),
     _text("created_at"),
+    Column("next_entropy", Float),
     # Two children of one node never carry one token: identical continuations are one path.
     UniqueConstraint("parent_id", "token_id"),
     Index("ix_beam_nodes_tree_id", "tree_id", "depth"),
@@ -375,7 +388,7 @@ changes = Table(
 
 RECORDED = (
     *(settings, samples, prompts, sample_images, tags, sample_tags),
-    *(completions, completion_bodies, completion_tags, logprobs),
+    *(completions, completion_bodies, completion_tags, tokenizations, logprobs),
     *(facets, ratings, preferences, approvals, unanswered, filters, beam_trees, beam_nodes),
 )
 """Tables whose rows the history follows: together they are the state that undo restores."""

@@ -9,7 +9,7 @@ from ramify.errors import InputError, NotFoundError
 from ramify.store import tables
 from ramify.store.changes import Action, chunks
 from ramify.store.prompts import checked_text
-from ramify.store.records import TagRecord
+from ramify.store.records import CompletionRecord, SampleRecord, TagRecord, ids_of
 
 if TYPE_CHECKING:
     from ramify.store.database import Database
@@ -65,9 +65,19 @@ class Tags:
         with self.database.action("delete tag", name) as action:
             action.delete(tags, [self.get(name).id])
 
-    def put(self, names: Iterable[str], *, samples: Sequence[int] = (), completions: Sequence[int] = ()) -> None:
-        """Put tags on; tags that do not exist are made. Raises InputError where a tag's scope forbids it."""
+    def put(
+        self,
+        names: Iterable[str],
+        *,
+        samples: Sequence[SampleRecord | int] = (),
+        completions: Sequence[CompletionRecord | int] = (),
+    ) -> int:
+        """Put tags on; tags that do not exist are made. Raises InputError where a tag's scope forbids it.
+
+        Returns how many samples and completions changed.
+        """
         wanted = list(dict.fromkeys(names))
+        changed: set[tuple[str, int]] = set()
         with self.database.action("put tags", ", ".join(wanted)) as action:
             for name in set(wanted) - set(self._find(action, wanted)):
                 self.add(name)
@@ -80,14 +90,26 @@ class Tags:
                     has = self._carriers(action, link, kind, known[name].id, ids)
                     rows = [{f"{kind}_id": i, "tag_id": known[name].id} for i in dict.fromkeys(ids) if i not in has]
                     action.insert(link, rows)
+                    changed |= {(kind, row[f"{kind}_id"]) for row in rows}
+        return len(changed)
 
-    def take(self, names: Iterable[str], *, samples: Sequence[int] = (), completions: Sequence[int] = ()) -> None:
-        """Take tags off; what does not carry one stays as it is."""
+    def take(
+        self,
+        names: Iterable[str],
+        *,
+        samples: Sequence[SampleRecord | int] = (),
+        completions: Sequence[CompletionRecord | int] = (),
+    ) -> int:
+        """Take tags off; what does not carry one stays as it is. Returns how many samples and completions changed."""
         wanted = list(dict.fromkeys(names))
+        changed: set[tuple[str, int]] = set()
         with self.database.action("take tags", ", ".join(wanted)) as action:
             for tag in self._find(action, wanted).values():
                 for kind, ids, link in _links(samples, completions):
-                    action.delete(link, list(self._carriers(action, link, kind, tag.id, ids).values()))
+                    carriers = self._carriers(action, link, kind, tag.id, ids)
+                    action.delete(link, list(carriers.values()))
+                    changed |= {(kind, carrier) for carrier in carriers}
+        return len(changed)
 
     @staticmethod
     def _find(action: Action, names: Sequence[str]) -> dict[str, Any]:
@@ -104,5 +126,10 @@ class Tags:
         return found
 
 
-def _links(samples: Sequence[int], completions: Sequence[int]) -> tuple[tuple[str, Sequence[int], Table], ...]:
-    return (("sample", samples, tables.sample_tags), ("completion", completions, tables.completion_tags))
+def _links(
+    samples: Sequence[SampleRecord | int], completions: Sequence[CompletionRecord | int]
+) -> tuple[tuple[str, Sequence[int], Table], ...]:
+    return (
+        ("sample", ids_of(samples, SampleRecord), tables.sample_tags),
+        ("completion", ids_of(completions, CompletionRecord), tables.completion_tags),
+    )

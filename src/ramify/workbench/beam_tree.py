@@ -16,9 +16,9 @@ from ramify.decoding.config import GenerationConfig
 from ramify.engine.model import Model
 from ramify.errors import ConfigError, InputError, PromptTooLongError
 from ramify.store.database import Database
-from ramify.store.records import BeamNodeRecord
+from ramify.store.records import BeamNodeRecord, NewNode, SampleRecord
 from ramify.workbench.beam_tree_deciding import Deciding
-from ramify.workbench.beam_tree_growing import Growing
+from ramify.workbench.beam_tree_growing import Growing, Next
 from ramify.workbench.beam_tree_looking import top_of
 from ramify.workbench.beam_tree_reading import At, check_measure, way_to
 from ramify.workbench.beam_tree_records import Measure, Unlikely
@@ -40,7 +40,7 @@ class BeamTree(Growing, Deciding):
         cls,
         database: Database,
         model: Model,
-        sample_id: int,
+        sample: SampleRecord | int,
         *,
         prefill: str | Sequence[int] | None = None,
         title: str = "",
@@ -53,7 +53,7 @@ class BeamTree(Growing, Deciding):
         """
         if cached < 1:
             raise InputError(f"cached is {cached}; a node keeps at least 1 next token")
-        prompt: Any = database.samples.get(sample_id).prompt
+        prompt: Any = database.samples.get(sample).prompt
         if prefill is None or isinstance(prefill, str):
             ids, prefill_ids = model.ids_of(prompt, prefill)
         else:
@@ -65,9 +65,44 @@ class BeamTree(Growing, Deciding):
             raise PromptTooLongError(len(ids), model.info.context_window)
         config = {"prompt_token_ids": list(ids), "cached": min(cached, model.info.vocab_size)}
         record = database.beams.tree(
-            sample_id, model.info.name, model.info.fingerprint, title=title, prefill=prefill_ids, config=config
+            sample, model.info.name, model.info.fingerprint, title=title, prefill=prefill_ids, config=config
         )
+        if unknown := set(prefill_ids) - set(database.beams.pieces(record)):
+            # So that the tree can be read, and saved from, without its model.
+            database.beams.learn(record, {token_id: model.codec.token_bytes[token_id] for token_id in unknown})
         return cls(database, model, record.id)
+
+    def follow(self, token_ids: Sequence[int], *, at: At = None, origins: Sequence[str] | None = None) -> BeamNodeRecord:
+        """Take a text that is there already into the tree, by its token ids after a node, and return the node where it ends.
+
+        All its tokens are measured in one pass; those that the tree has are not added again. origins: where each token came from,
+        "typed" unless said. Raises InputError for a token after an EOS, PromptTooLongError.
+        """
+        node = self._growing(at)
+        ids = self.model._checked_ids(token_ids, "token_ids")
+        start, eos = self.path(node), self.model.info.eos_token_ids
+        if any(token_id in eos for token_id in ids[:-1]):
+            raise InputError("the tokens go on after an EOS; nothing comes after it")
+        if not ids:
+            return node
+        new: dict[tuple[int, ...], NewNode] = {}
+        looked: dict[tuple[int, ...], Next] = {}
+        scored = self.model.score(self.prompt_ids + start, ids, top=self.cached).logprobs
+        path = start
+        for place, token in enumerate(scored):
+            top = tuple((other.token_id, other.logprob) for other in token.raw.alternatives)
+            looked[path] = Next(top, token.raw.entropy, None)
+            path = (*path, token.token_id)
+            new[path] = NewNode(
+                token_id=token.token_id,
+                logprob=token.raw.logprob,
+                entropy=token.raw.entropy,
+                rank=token.raw.rank,
+                origin="typed" if origins is None else origins[place],
+                ended=token.token_id in eos,
+            )
+        grown = self._write("follow text", {start: node.id}, new, looked)
+        return self.node(grown[path])
 
     def rerank(self, config: GenerationConfig | None = None, *, at: At = None, **fields: Any) -> Outcome:
         """Run a beam search under any settings on what the tree knows; the model is not called.
@@ -104,7 +139,9 @@ class BeamTree(Growing, Deciding):
                 kept = len(self.node(grown[path]).candidates or ())
                 most = width if outcome.config.samples else min(width, 8 * kept) if kept else self.cached
                 (candidates,) = top_of(found[path].logprobs.unsqueeze(0), most, eos)
-                self.database.beams.set_candidates(grown[path], candidates)
+                self.database.beams.set_candidates(
+                    grown[path], candidates, entropy=found[path].entropy, pieces=self._spelt(candidates)
+                )
         return len(unknown)
 
     def why(self, outcome: Outcome, at: At | Sequence[int]) -> Verdict:

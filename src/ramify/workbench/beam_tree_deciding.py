@@ -134,18 +134,17 @@ class Deciding(Reading):
 
     def _token_logprobs(self, way: Sequence[BeamNodeRecord]) -> tuple[TokenLogprob, ...]:
         """The measures of a path from the root, with the likeliest others."""
-        spelt = self.model.codec.token_bytes
         parents = [self.root, *way[:-1]]
         found = []
         for parent, step in zip(parents, way, strict=True):
             assert step.logprob is not None
             assert step.rank is not None
             assert step.entropy is not None
-            others = tuple((i, spelt[i], value) for i, value in (parent.candidates or ())[: min(ALTERNATIVES, self.cached)])
+            others = tuple((i, self.pieces[i], value) for i, value in (parent.candidates or ())[: min(ALTERNATIVES, self.cached)])
             found.append(
                 TokenLogprob(
                     token_id=step.token_id,
-                    token_bytes=spelt[step.token_id],
+                    token_bytes=self.pieces[step.token_id],
                     logprob=step.logprob,
                     rank=step.rank,
                     entropy=step.entropy,

@@ -7,21 +7,26 @@ from typing import Any
 
 from ramify.decoding.config import GenerationConfig
 from ramify.engine.kv_tree import Branches
+from ramify.engine.model import Model
+from ramify.engine.requests import GenerationRequest
 from ramify.errors import InputError, PromptTooLongError
-from ramify.store.records import BeamNodeRecord, NewNode
-from ramify.workbench.beam_tree_looking import Distribution, Ids, top_of
-from ramify.workbench.beam_tree_reading import At, Reading
+from ramify.store.database import Database
+from ramify.store.records import BeamNodeRecord, BeamTreeRecord, NewNode
+from ramify.workbench.beam_tree_looking import Distribution, Lookahead, top_of
+from ramify.workbench.beam_tree_reading import At, Ids, Reading
 from ramify.workbench.beam_tree_records import NextToken, NextTokens
 from ramify.workbench.beam_tree_search import Looking, Outcome, watched
 
-__all__ = ["Growing"]
+__all__ = ["Growing", "Next"]
 
 MOST_NODES = 4096
 """In one beam-out."""
+SPELT = 32
+"""Of so many of a node's likeliest next tokens the workspace keeps the bytes."""
 
 
 @dataclass(frozen=True)
-class _Next:
+class Next:
     """What comes after a node, as far as it is at hand."""
 
     candidates: tuple[tuple[int, float], ...]
@@ -42,7 +47,22 @@ class _Next:
 
 
 class Growing(Reading):
-    """What makes new nodes."""
+    """What makes new nodes: the tree with its model. Close it to give its keys and values back."""
+
+    def __init__(self, database: Database, model: Model, tree: BeamTreeRecord | int) -> None:
+        """Open a tree. Raises NotFoundError, and InputError where it was grown by another model than this one."""
+        super().__init__(database, tree)
+        self.model = model
+        if (self.record.model, self.record.fingerprint) != (model.info.name, model.info.fingerprint):
+            raise InputError(
+                f"tree {self.id} was grown by {self.record.model} ({self.record.fingerprint[:12]}); "
+                f"the model given is {model.info.name} ({model.info.fingerprint[:12]}). Open it with its own, or start another"
+            )
+        self.pieces = dict(enumerate(model.codec.token_bytes))
+        self._looking = Lookahead(model, self.prompt_ids)
+
+    def close(self) -> None:
+        self._looking.free()
 
     def candidates(self, at: At = None, k: int = 10, *, search: str | None = None) -> NextTokens:
         """What the model could say after a node: the k likeliest tokens, EOS among them where it is.
@@ -94,7 +114,7 @@ class Growing(Reading):
         if room < 1:
             raise PromptTooLongError(len(self.prompt_ids) + len(start) + 1, self.model.info.context_window)
         new: dict[Ids, NewNode] = {}
-        looked: dict[Ids, _Next] = {}
+        looked: dict[Ids, Next] = {}
         there: dict[Ids, BeamNodeRecord] = {start: node}
         frontier = [start]
         ends = []
@@ -123,13 +143,13 @@ class Growing(Reading):
         request = self._request(start, config, fields, logprobs=self.cached)
         self._looking.remember(start)
         new: dict[Ids, NewNode] = {}
-        looked: dict[Ids, _Next] = {}
+        looked: dict[Ids, Next] = {}
         results = self.model.result(request)
         for result in results:
             path = start
             for token in result.logprobs or ():
                 top = tuple((other.token_id, other.logprob) for other in token.raw.alternatives)
-                looked.setdefault(path, _Next(top, token.entropy, None))
+                looked.setdefault(path, Next(top, token.entropy, None))
                 path = (*path, token.token_id)
                 ended = len(path) == len(start) + len(result.generated_token_ids) and result.finish_reason == "eos"
                 new[path] = NewNode(
@@ -169,11 +189,17 @@ class Growing(Reading):
                 ended = path[-1] in run.eos and path[-1] in self.model.info.eos_token_ids
                 surprise = run.seen[path[:-1]][1]
                 new[start + path] = NewNode(token_id=path[-1], logprob=logprob, entropy=surprise, rank=rank, ended=ended)
-        looked = {start + path: _Next(tuple(top), surprise, None) for path, (top, surprise) in run.seen.items()}
+        looked = {start + path: Next(tuple(top), surprise, None) for path, (top, surprise) in run.seen.items()}
         with self.database.action("beam search", f"{request.config.num_beams} beams"):
             grown = self._write("beam search", {start: node.id}, new, looked)
             self._bury(outcome, {path[len(start) :]: node_id for path, node_id in grown.items()})
         return replace(outcome, nodes={path[len(start) :]: node_id for path, node_id in grown.items()})
+
+    def _request(
+        self, path: Ids, config: GenerationConfig | None, fields: Mapping[str, Any], logprobs: int | None = None
+    ) -> GenerationRequest:
+        settings = (config or GenerationConfig()).replace(**fields)
+        return self.model.request_of_ids(self.prompt_ids + path, (), settings, logprobs=logprobs)
 
     def _growing(self, at: At) -> BeamNodeRecord:
         node = self.node(at)
@@ -200,59 +226,63 @@ class Growing(Reading):
         picked: Sequence[int] | None = None,
         whole: bool = False,
         surprised: bool = True,
-    ) -> dict[Ids, _Next]:
+    ) -> dict[Ids, Next]:
         """What comes after each path, from the tree where it is enough, else from the model.
 
         picked: tokens that must be measured. whole: the whole distribution is needed. surprised: its entropy is.
         """
-        found: dict[Ids, _Next] = {}
+        found: dict[Ids, Next] = {}
         for path in paths:
             node = there.get(path)
             if node is not None and node.candidates is not None and not whole:
                 top = {token_id for token_id, _ in node.candidates[: self.cached]}
                 entropy = self._entropy_after(node)
                 if not (surprised and entropy is None) and not (picked is not None and set(picked) - top):
-                    found[path] = _Next(node.candidates, entropy, None)
+                    found[path] = Next(node.candidates, entropy, None)
         missing = [path for path in paths if path not in found]
         for path, distribution in self._looking.at(missing).items():
             (top_row,) = top_of(distribution.logprobs.unsqueeze(0), self.cached, self.model.info.eos_token_ids)
-            found[path] = _Next(tuple(top_row), distribution.entropy, distribution)
+            found[path] = Next(tuple(top_row), distribution.entropy, distribution)
         return {path: found[path] for path in paths}
 
     def _entropy_after(self, node: BeamNodeRecord) -> float | None:
         """The entropy of a node's next token, where the tree knows it."""
-        kept: float | None = getattr(node, "next_entropy", None)
-        if kept is not None:
-            return kept
+        if node.next_entropy is not None:
+            return node.next_entropy
         found = next((child.entropy for child in self.database.beams.children(node.id) if child.entropy is not None), None)
         if found is None and node.candidates and len(node.candidates) >= self.model.codec.size:
             found = -math.fsum(math.exp(logprob) * logprob for _, logprob in node.candidates)
         return found
 
-    def _keep_candidates(self, node_id: int, after: _Next) -> None:
-        self.database.beams.set_candidates(node_id, after.candidates)
+    def _keep_candidates(self, node_id: int, after: Next) -> None:
+        if not self.database.read_only:
+            pieces = self._spelt(after.candidates)
+            self.database.beams.set_candidates(node_id, after.candidates, entropy=after.entropy, pieces=pieces)
 
-    def _write(
-        self, name: str, ids: Mapping[Ids, int], new: Mapping[Ids, NewNode], looked: Mapping[Ids, _Next]
-    ) -> dict[Ids, int]:
+    def _spelt(self, candidates: Sequence[tuple[int, float]]) -> dict[int, bytes]:
+        """The likeliest ones' bytes: the tree can then be read and saved without its model."""
+        return {token_id: self.pieces[token_id] for token_id, _ in candidates[:SPELT]}
+
+    def _write(self, name: str, ids: Mapping[Ids, int], new: Mapping[Ids, NewNode], looked: Mapping[Ids, Next]) -> dict[Ids, int]:
         """Hang new nodes under those of `ids`, level by level, as one action. Returns the node of every path."""
         found = dict(ids)
-        spelt = self.model.codec.literal_bytes
         with self.database.action(name, f"{len(new)}"):
             for depth in sorted({len(path) for path in new}):
                 level = [path for path in new if len(path) == depth]
                 rows = []
                 for path in level:
                     after = looked.get(path)
-                    rows.append(
-                        (found[path[:-1]], [new[path] if after is None else replace(new[path], candidates=after.candidates)])
-                    )
-                pieces = {path[-1]: spelt[path[-1]] for path in level}
+                    rows.append((found[path[:-1]], [new[path] if after is None else _looked_at(new[path], after)]))
+                pieces = {path[-1]: self.pieces[path[-1]] for path in level}
+                for path in level:
+                    pieces |= self._spelt(looked[path].candidates) if path in looked else {}
                 for path, (node,) in zip(level, self.database.beams.extend_many(rows, pieces=pieces), strict=True):
                     found[path] = node.id
-            bare = [path for path in ids if path in looked and self.node(ids[path]).candidates is None]
-            for path in bare:
-                self._keep_candidates(ids[path], looked[path])
+            for path, node in zip(ids, self.database.beams.nodes_by_id(list(ids.values())), strict=True):
+                after = looked.get(path)
+                if after is not None and (node.candidates is None or (node.next_entropy is None and after.entropy is not None)):
+                    known = max(after.candidates, node.candidates or (), key=len)
+                    self._keep_candidates(node.id, replace(after, candidates=known))
         return found
 
     def _bury(self, outcome: Outcome, nodes: Mapping[Ids, int]) -> None:
@@ -272,6 +302,10 @@ class Growing(Reading):
                     f"and the last of the {len(last)} beams kept had {last[0]:.4f}"
                 )
                 beams.die([nodes[path]], reason)
+
+
+def _looked_at(new: NewNode, after: Next) -> NewNode:
+    return replace(new, candidates=after.candidates, next_entropy=after.entropy)
 
 
 def _ranks(pairs: Sequence[tuple[int, float]]) -> list[int]:

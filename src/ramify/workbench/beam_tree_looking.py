@@ -18,10 +18,9 @@ from ramify.engine.model import Model
 from ramify.engine.tasks import PREFILL_TOKENS, Steps, prefill
 from ramify.errors import EngineError
 from ramify.models.base import Extension, Trunk
+from ramify.workbench.beam_tree_reading import Ids
 
-__all__ = ["Distribution", "Ids", "Lookahead", "top_of"]
-
-Ids = tuple[int, ...]
+__all__ = ["Distribution", "Lookahead", "top_of"]
 
 ROWS = 64
 """Paths computed in one forward pass at most."""

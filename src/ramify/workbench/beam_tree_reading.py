@@ -1,44 +1,43 @@
-"""A beam tree as it is: its nodes, their texts, and which of its leaves stand first."""
+"""A beam tree as it is: its nodes, their texts, and which of its leaves stand first. No model is needed for it."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from functools import cached_property
+from typing import Self
 
-from ramify.decoding.config import GenerationConfig
-from ramify.engine.model import Model
-from ramify.engine.requests import GenerationRequest
 from ramify.errors import InputError, NotFoundError
 from ramify.models.detokenizer import StreamDecoder
 from ramify.store.database import Database
-from ramify.store.records import BeamNodeRecord
-from ramify.workbench.beam_tree_looking import Ids, Lookahead
+from ramify.store.records import BeamNodeRecord, BeamTreeRecord
 from ramify.workbench.beam_tree_records import Measure, Ranked, Scene
 
-__all__ = ["At", "Reading", "check_measure", "way_to"]
+__all__ = ["At", "Ids", "Reading", "check_measure", "way_to"]
+
+Ids = tuple[int, ...]
 
 At = BeamNodeRecord | int | None
 """A node, its id, or None for the root."""
 
 
 class Reading:
-    """An open tree. Use it as a context, or `close` it, to give its keys and values back."""
+    """An open tree. Use it as a context, or `close` it."""
 
-    def __init__(self, database: Database, model: Model, tree_id: int) -> None:
-        """Open a tree. Raises NotFoundError, and InputError where it was grown by another model than this one."""
-        self.database, self.model = database, model
-        self.record = database.beams.get(tree_id)
-        if (self.record.model, self.record.fingerprint) != (model.info.name, model.info.fingerprint):
-            raise InputError(
-                f"tree {tree_id} was grown by {self.record.model} ({self.record.fingerprint[:12]}); "
-                f"the model given is {model.info.name} ({model.info.fingerprint[:12]}). Open it with its own, or start another"
-            )
+    def __init__(self, database: Database, tree: BeamTreeRecord | int) -> None:
+        """Open a tree. Raises NotFoundError."""
+        self.database = database
+        self.record = database.beams.get(tree)
         config = self.record.config
         self.prompt_ids: Ids = tuple(config["prompt_token_ids"])
         """The prompt and the prefill as the model is given them."""
         self.cached = int(config["cached"])
-        self._looking = Lookahead(model, self.prompt_ids)
+
+    @cached_property
+    def pieces(self) -> Mapping[int, bytes]:
+        """The bytes of each token; b"" for those that write nothing."""
+        return defaultdict(bytes, self.database.beams.pieces(self.record))
 
     def close(self) -> None:
-        self._looking.free()
+        """Nothing is held without a model."""
 
     def __enter__(self) -> Self:
         return self
@@ -70,10 +69,19 @@ class Reading:
         """The text from the root to a node, without the prefill."""
         return self._text(self.path(at))[1]
 
+    @property
+    def prefill_text(self) -> str:
+        """What stands between the prompt and the root."""
+        return self._text(())[0]
+
+    def text_of(self, token_ids: Sequence[int]) -> str:
+        """The text of any tokens after the root, in the tree or not."""
+        return self._text(tuple(token_ids))[1]
+
     def find(self, token_ids: Sequence[int]) -> BeamNodeRecord | None:
         return self.database.beams.find(self.id, token_ids)
 
-    def children(self, at: At) -> list[BeamNodeRecord]:
+    def children(self, at: At) -> Sequence[BeamNodeRecord]:
         """Likeliest first."""
         return self.database.beams.children(self.node(at).id)
 
@@ -81,22 +89,28 @@ class Reading:
         """Parents before children; what was pruned, and all below it, only when asked for."""
         return _visible(self.database.beams.nodes(self.id), pruned)
 
+    def below(self, at: At) -> list[BeamNodeRecord]:
+        """A node and all that hangs under it, pruned branches too."""
+        below = {self.node(at).id}
+        found = []
+        for node in self.database.beams.nodes(self.id):
+            if node.id in below or node.parent_id in below:
+                below.add(node.id)
+                found.append(node)
+        return found
+
     def leaves(self, *, pruned: bool = False) -> list[BeamNodeRecord]:
-        """Nodes without children (that are not pruned)."""
-        nodes = self.nodes(pruned=pruned)
-        parents = {node.parent_id for node in nodes}
-        return [node for node in nodes if node.id not in parents and node.parent_id is not None]
+        """Nodes without children. Where all children were pruned, the stump is no beam."""
+        everything = self.database.beams.nodes(self.id)
+        parents = {node.parent_id for node in everything}
+        return [node for node in _visible(everything, pruned) if node.id not in parents and node.parent_id is not None]
 
     def ranked(self, by: Measure = "cumulative", *, pruned: bool = False, pinned_first: bool = True) -> list[Ranked]:
         """The leaves, best first: by the highest cumulative, mean or minimum logprob, or by the lowest mean entropy."""
         check_measure(by)
-        nodes = self.nodes(pruned=pruned)
-        by_id = {node.id: node for node in nodes}
-        parents = {node.parent_id for node in nodes}
+        by_id = {node.id: node for node in self.nodes(pruned=pruned)}
         found = []
-        for leaf in nodes:
-            if leaf.id in parents or leaf.parent_id is None:
-                continue
+        for leaf in self.leaves(pruned=pruned):
             path = way_to(leaf, by_id)
             value = _value(by, path)
             if value is not None:
@@ -126,15 +140,9 @@ class Reading:
             scenes.append(Scene(step, self._text(ids)[1], by_id[step.parent_id].candidates or (), tuple(siblings), place))
         return scenes
 
-    def _request(
-        self, path: Ids, config: GenerationConfig | None, fields: Mapping[str, Any], logprobs: int | None = None
-    ) -> GenerationRequest:
-        settings = (config or GenerationConfig()).replace(**fields)
-        return self.model.request_of_ids(self.prompt_ids + path, (), settings, logprobs=logprobs)
-
     def _text(self, path: Ids) -> tuple[str, str]:
         """The prefill's text and the path's; a character that begins in the prefill is the path's."""
-        decoder = StreamDecoder(self.model.codec.token_bytes)
+        decoder = StreamDecoder(self.pieces)
         before = "".join(map(decoder.feed, self.record.prefill))
         return before, "".join(map(decoder.feed, path)) + decoder.flush()
 

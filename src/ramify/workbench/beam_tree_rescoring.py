@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ramify.store.records import BeamNodeRecord
-from ramify.workbench.beam_tree_looking import Ids
+from ramify.workbench.beam_tree_reading import Ids
 from ramify.workbench.reranking import Known, Rules
 
 __all__ = ["Bounds", "Rescored", "next_tokens", "rescored"]

@@ -20,7 +20,8 @@ from ramify.engine.groups import Diverse
 from ramify.engine.requests import CompletionResult
 from ramify.engine.tasks import Steps
 from ramify.errors import ConfigError
-from ramify.workbench.beam_tree_looking import Ids, top_of
+from ramify.workbench.beam_tree_looking import top_of
+from ramify.workbench.beam_tree_reading import Ids
 
 __all__ = ["Looking", "Outcome", "Step", "Verdict", "Watched", "watched"]
 

@@ -7,12 +7,13 @@ from typing import Any
 from ramify.decoding.config import GenerationConfig
 from ramify.engine.model import Model
 from ramify.engine.requests import TokenLogprob
-from ramify.errors import InputError, UnsupportedError
+from ramify.errors import ConfigError, InputError, UnsupportedError
+from ramify.models.detokenizer import StreamDecoder
 from ramify.store.database import Database
 from ramify.store.records import CompletionRecord, NewCompletion, SampleRecord, SpanRecord
+from ramify.workbench.asking import ALTERNATIVES
 from ramify.workbench.conversion import kept_logprobs
 from ramify.workbench.editing import edit_of
-from ramify.workbench.generation import ALTERNATIVES
 
 __all__ = ["Block", "Blocks"]
 
@@ -29,6 +30,8 @@ class Block:
     """Whether the model ended the whole completion with it."""
     logprobs: tuple[TokenLogprob, ...]
     instruction: str = ""
+    seed: int = 0
+    """With it the same candidate comes again."""
 
 
 class Blocks:
@@ -46,7 +49,9 @@ class Blocks:
         self._spans: list[SpanRecord] = []
         self._measured: list[TokenLogprob] | None = []
         self._config = GenerationConfig()
-        self._history: list[tuple[int, int, int | None, bool]] = []
+        self._history: list[tuple[int, int, list[TokenLogprob] | None, bool]] = []
+        self._made: list[dict[str, Any]] = []
+        """Where each block begins, and what was asked for it."""
 
     @property
     def text(self) -> str:
@@ -57,6 +62,22 @@ class Blocks:
     def token_ids(self) -> tuple[int, ...]:
         return tuple(self._ids)
 
+    @property
+    def model_name(self) -> str:
+        return self._model.info.name
+
+    @property
+    def accepted(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Each block so far and where its tokens came from; the joined texts are `text`."""
+        starts = [(ids, spans) for ids, spans, _, _ in self._history]
+        ends = [*starts[1:], (len(self._ids), len(self._spans))] if starts else []
+        decoder = StreamDecoder(self._model.codec.token_bytes)
+        found: list[tuple[str, tuple[str, ...]]] = []
+        for (ids, spans), (ids_end, spans_end) in zip(starts, ends, strict=True):
+            text = "".join(map(decoder.feed, self._ids[ids:ids_end])) + (decoder.flush() if ids_end == len(self._ids) else "")
+            found.append((text, tuple(dict.fromkeys(s.origin for s in self._spans[spans:spans_end] if s.end > s.start))))
+        return found
+
     def propose(self, n: int = 3, config: GenerationConfig | None = None, *, instruction: str = "", **fields: Any) -> list[Block]:
         """`n` candidates for the next block. An instruction goes to the model with the last user message, and is not kept in it.
 
@@ -65,6 +86,12 @@ class Blocks:
         if self.ended:
             raise InputError("the model ended this completion with the last block; undo takes it back")
         base = config or GenerationConfig(do_sample=n > 1)
+        if base.stop_strings or base.include_stop_str_in_output or base.num_return_sequences != 1:
+            raise ConfigError(
+                "a block ends at its border, and n says how many candidates there are; leave stop_strings, "
+                "include_stop_str_in_output and num_return_sequences out",
+                ("stop_strings", "include_stop_str_in_output", "num_return_sequences"),
+            )
         settings = base.replace(num_return_sequences=n, stop_strings=(self.border,), include_stop_str_in_output=True, **fields)
         prompt_ids, _ = self._model.ids_of(self._prompt(instruction))
         request = self._model.request_of_ids((*prompt_ids, *self._ids), self.token_ids, settings, logprobs=ALTERNATIVES)
@@ -76,6 +103,7 @@ class Blocks:
                 ends=result.finish_reason == "eos",
                 logprobs=result.logprobs or (),
                 instruction=instruction,
+                seed=result.seed,
             )
             for result in self._model.result(request)
         ]
@@ -101,7 +129,8 @@ class Blocks:
         """Take a candidate, as it is or edited; tokens that the edit leaves keep their ids."""
         block = self._chosen(index)
         if edited is None or edited == block.text:
-            self._append(block.token_ids, [SpanRecord(0, len(block.token_ids), "sampled")], block.logprobs, ends=block.ends)
+            whole = [SpanRecord(0, len(block.token_ids), "sampled")]
+            self._append(block.token_ids, whole, block.logprobs, ends=block.ends, asked=block)
             return
         kept = edit_of(self._model.codec, block.token_ids, block.text, edited)
         end = len(block.token_ids) - kept.kept_end
@@ -112,7 +141,7 @@ class Blocks:
             SpanRecord(kept.kept_start, typed_end, "typed"),
             SpanRecord(typed_end, len(ids), "sampled"),
         ]
-        self._append(ids, spans, None, ends=block.ends and kept.kept_end > 0)
+        self._append(ids, spans, None, ends=block.ends and kept.kept_end > 0, asked=block)
 
     def write(self, text: str) -> None:
         """A block of one's own; the border that follows it is part of the text."""
@@ -125,12 +154,9 @@ class Blocks:
         """Take the last block back. Raises InputError where there is none."""
         if not self._history:
             raise InputError("there is no block to take back")
-        ids, spans, measured, self.ended = self._history.pop()
+        ids, spans, self._measured, self.ended = self._history.pop()
+        self._made.pop()
         del self._ids[ids:], self._spans[spans:]
-        if measured is None:
-            self._measured = None
-        elif self._measured is not None:
-            del self._measured[measured:]
         self.proposed = []
 
     def save(self) -> CompletionRecord:
@@ -145,15 +171,24 @@ class Blocks:
             config=self._config.to_dict(),
             processors=self._config.order,
             logprobs=kept_logprobs(self._measured) if self._measured is not None else None,
-            details={"instructions": [b.instruction for b in self.proposed[:1] if b.instruction]},
+            details={"blocks": self._made},
         )
         return self._database.completions.add(self._sample.id, new)
 
     def _append(
-        self, ids: Sequence[int], spans: Sequence[SpanRecord], measured: Sequence[TokenLogprob] | None, *, ends: bool
+        self,
+        ids: Sequence[int],
+        spans: Sequence[SpanRecord],
+        measured: Sequence[TokenLogprob] | None,
+        *,
+        ends: bool,
+        asked: Block | None = None,
     ) -> None:
         start = len(self._ids)
-        self._history.append((start, len(self._spans), None if self._measured is None else len(self._measured), self.ended))
+        self._made.append(
+            {"start": start} if asked is None else {"start": start, "instruction": asked.instruction, "seed": asked.seed}
+        )
+        self._history.append((start, len(self._spans), self._measured, self.ended))
         self._ids += ids
         self._spans += [SpanRecord(start + s.start, start + s.end, s.origin) for s in spans]
         if self._measured is not None:

@@ -1,151 +1,100 @@
-"""Whole completions: generated, continued from their own tokens, and measured under any model."""
+"""Whole completions: generated, and continued from their own tokens."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from ramify.decoding.config import GenerationConfig
 from ramify.engine.model import Model
-from ramify.engine.requests import CompletionResult, Prompt, TokenEvent
-from ramify.errors import InputError
+from ramify.errors import InputError, RamifyError
+from ramify.models.remote import Remote
 from ramify.store.database import Database
-from ramify.store.records import CompletionRecord, LogprobsRecord, NewCompletion, SampleRecord, SpanRecord, TokenLogprob
-from ramify.workbench.conversion import kept_logprobs, kept_result
+from ramify.store.records import CompletionRecord, NewCompletion, Prompt, SampleRecord, SpanRecord, TokenLogprob
+from ramify.workbench import remote_writing
+from ramify.workbench.asking import ALTERNATIVES, AnyModel, Asked, ask, name_of, question
+from ramify.workbench.conversion import kept_result
+from ramify.workbench.drafts import Draft, draft
+from ramify.workbench.scoring import own_ids, prompt_of, score
+from ramify.workbench.spans import in_characters, in_tokens
 
-__all__ = ["Draft", "continue_completion", "generate", "score"]
+if TYPE_CHECKING:
+    from ramify.models.base import TextCodec
 
-ALTERNATIVES = 5
-"""Kept beside each generated token."""
+__all__ = ["ALTERNATIVES", "Draft", "continue_completion", "draft", "generate", "score"]
 
 
 def generate(
     database: Database,
-    model: Model,
+    model: AnyModel | Sequence[AnyModel],
     sample: SampleRecord,
     config: GenerationConfig,
     *,
     prefill: str | None = None,
     alternatives: int | None = ALTERNATIVES,
 ) -> list[CompletionRecord]:
-    """Completions of the sample's current prompt, kept together as one step of the history."""
-    request = model.request(sample.prompt, config, prefill=prefill, logprobs=alternatives)
-    results = model.result(request)
-    with database.action("generate", model.info.name):
-        return [database.completions.add(sample.id, kept_result(result)) for result in results]
+    """Completions of the sample's current prompt; those of one model are kept together as one step of the history.
 
-
-class Draft:
-    """A completion that streams into the workspace: there after every event, cancelled ones keep their text, and out of ranking
-    and export until `save`."""
-
-    def __init__(
-        self,
-        database: Database,
-        model: Model,
-        sample: SampleRecord,
-        config: GenerationConfig,
-        *,
-        prefill: str | None = None,
-        alternatives: int | None = ALTERNATIVES,
-        every_tokens: int = 16,
-    ) -> None:
-        """every_tokens: how often what has arrived is written to disk."""
-        if config.num_return_sequences != 1:
-            raise InputError(
-                f"a draft is one completion, and {config.num_return_sequences} were asked for; make a draft for each"
-            )
-        self._database, self._model, self._config = database, model, config
-        self._events = model.stream(sample.prompt, config, prefill=prefill, logprobs=alternatives)
-        self._prefill = prefill or ""
-        self._filled = tuple(model.codec.encode(self._prefill)) if self._prefill else ()
-        self._every = every_tokens
-        self._text, self._ids, self._measured = "", list(self._filled), list[TokenLogprob]()
-        self.record = database.completions.add(sample.id, self._so_far(None))
-
-    def events(self) -> Iterator[TokenEvent]:
-        """The engine's events as they come; leaving the loop cancels the rest and keeps the text."""
-        unwritten = 0
-        ended = False
-        try:
-            for event in self._events:
-                self._text += event.text
-                self._ids += event.token_ids
-                self._measured += kept_logprobs(event.logprobs)
-                unwritten += len(event.token_ids)
-                if event.result is not None:
-                    self._database.completions.grow(self.record.id, self._finished(event.result))
-                    ended = True
-                elif unwritten >= self._every:
-                    self._database.completions.grow(self.record.id, self._so_far(None))
-                    unwritten = 0
-                yield event
-        finally:
-            if not ended:
-                self._events.close()  # type: ignore[attr-defined]
-                self._database.completions.grow(self.record.id, self._so_far("cancelled"))
-            self.record = self._database.completions.get(self.record.id)
-
-    def save(self) -> CompletionRecord:
-        """Make it a completion like any other."""
-        self.record = self._database.completions.save(self.record.id)
-        return self.record
-
-    def _finished(self, result: CompletionResult) -> NewCompletion:
-        return _as_draft(kept_result(result))
-
-    def _so_far(self, reason: str | None) -> NewCompletion:
-        filled, total = len(self._filled), len(self._ids)
-        spans = [SpanRecord(0, filled, "prefill")] if filled else []
-        if total > filled:
-            spans.append(SpanRecord(filled, total, "sampled"))
-        return NewCompletion(
-            text=self._prefill + self._text,
-            model=self._model.info.name,
-            fingerprint=self._model.info.fingerprint,
-            finish_reason=reason,
-            generated_start=len(self._prefill),
-            token_ids=tuple(self._ids),
-            spans=spans,
-            config=self._config.to_dict(),
-            processors=self._config.order,
-            truncated=True,
-            logprobs=tuple(self._measured) if len(self._measured) == total - filled else None,
-            draft=True,
-        )
-
-
-def _as_draft(new: NewCompletion) -> NewCompletion:
-    from dataclasses import replace
-
-    return replace(new, draft=True)
+    Several models work at once, and none begins before all have accepted the request. Where one fails, those of the others are
+    kept, and then its error is raised.
+    """
+    models = [model] if isinstance(model, Model | Remote) else list(model)
+    asked = ask([question(each, sample.prompt, config, prefill=prefill, alternatives=alternatives) for each in models])
+    found, errors = list[CompletionRecord](), list[RamifyError]()
+    try:
+        for each, answer in zip(models, asked, strict=True):
+            try:
+                made = answer.completions()
+            except RamifyError as error:
+                errors.append(error)
+                continue
+            with database.action("generate", name_of(each)):
+                found += [database.completions.add(sample.id, new, prompt_id=sample.prompt_id) for new in made]
+    except BaseException:
+        for answer in asked:
+            answer.cancel()
+        raise
+    if errors:
+        raise errors[0]
+    return found
 
 
 def continue_completion(
     database: Database,
-    model: Model,
+    model: AnyModel,
     parent: CompletionRecord,
     config: GenerationConfig,
     *,
+    codec: "Callable[[], TextCodec] | None" = None,
     alternatives: int | None = ALTERNATIVES,
 ) -> list[CompletionRecord]:
     """Go on where a truncated completion ends, from its own token ids; the child remembers its parent and where it left it.
 
-    Ids of another model, and text that never had ids, are tokenized for this one. Raises InputError for one that EOS ended.
+    Ids of another model, and text that never had ids, are tokenized once for this one, and those ids are kept. A remote goes on
+    from the text: `codec` is then that of the parent's model, asked for only where the origin of its parts needs it.
+    Raises InputError for one that EOS ended, UnsupportedError for a remote that cannot.
     """
     if parent.finish_reason == "eos":
         raise InputError(
             f"completion {parent.id} was ended by EOS, so there is nothing to continue; edit it, or branch from a token"
         )
-    before = own_ids(model, parent)
+    prompt = prompt_of(database, parent)
+    if isinstance(model, Remote):
+        new = _continued_by_remote(model, parent, prompt, config, codec, alternatives)
+        return _children(database, parent, new)
+    before = own_ids(database, model, parent)
     same = parent.token_ids is not None and before == parent.token_ids
-    prompt_ids, _ = model.ids_of(prompt_of(database, parent))
+    prompt_ids, _ = model.ids_of(prompt)
     request = model.request_of_ids((*prompt_ids, *before), before, config, logprobs=alternatives)
-    spans = list(parent.spans) if same else [SpanRecord(0, len(before), _origin(parent))]
+    if same:
+        spans = list(parent.spans)
+    else:
+        kept = in_characters(parent, codec or (lambda: model.codec))
+        spans = in_tokens(model.codec, before, parent.text, kept)
     measured = _measured_before(database, model, parent) if same else ()
     children = []
-    with database.action("continue", str(parent.id)):
-        for result in model.result(request):
-            grown = [*spans, SpanRecord(len(before), len(result.token_ids), "sampled")]
-            new = kept_result(
+    for result in model.result(request):
+        grown = [*spans, SpanRecord(len(before), len(result.token_ids), "sampled")]
+        children.append(
+            kept_result(
                 result,
                 spans=[span for span in grown if span.end > span.start],
                 generated_start=parent.generated_start,
@@ -153,31 +102,35 @@ def continue_completion(
                 branch_position=len(before),
                 logprobs_before=measured,
             )
-            children.append(database.completions.add(parent.sample_id, new, prompt_id=parent.prompt_id))
-    return children
+        )
+    return _children(database, parent, children)
 
 
-def score(database: Database, model: Model, completion: CompletionRecord, *, top: int = ALTERNATIVES) -> LogprobsRecord:
-    """Measure a completion under a model, which need not be its own, and keep the measures beside those of others."""
-    ids = own_ids(model, completion)
-    scored = model.score(prompt_of(database, completion), ids, top=top)
-    return database.logprobs.put(completion.id, model.info.name, model.info.fingerprint, kept_logprobs(scored.logprobs), start=0)
+def _continued_by_remote(
+    remote: Remote,
+    parent: CompletionRecord,
+    prompt: Prompt,
+    config: GenerationConfig,
+    codec: "Callable[[], TextCodec] | None",
+    alternatives: int | None,
+) -> list[NewCompletion]:
+    remote_writing.continuing(remote, parent, prompt, config)
+    if codec is None:
+        raise InputError(f"completion {parent.id} is continued by a remote; give the codec of its model")
+    spans = in_characters(parent, codec)
+    future = remote_writing.begin(remote, prompt, config, parent.text, alternatives)
+    about = {"parent_id": parent.id, "generated_start": parent.generated_start}
+    answer = Asked(
+        future,
+        future.cancel,
+        lambda made: [remote_writing.kept_remote(remote, config, each, before=spans, **about) for each in made],
+    )
+    return answer.completions()
 
 
-def prompt_of(database: Database, completion: CompletionRecord) -> Prompt:
-    """The revision of the prompt that the completion answers."""
-    return next(p.prompt for p in database.samples.revisions(completion.sample_id) if p.id == completion.prompt_id)
-
-
-def own_ids(model: Model, completion: CompletionRecord) -> tuple[int, ...]:
-    """The completion's ids for this model: its own where this model made it, else its text tokenized."""
-    if completion.token_ids is not None and completion.fingerprint == model.info.fingerprint:
-        return completion.token_ids
-    return tuple(model.codec.encode(completion.text))
-
-
-def _origin(completion: CompletionRecord) -> Any:
-    return completion.spans[0].origin if completion.spans else "imported" if completion.finish_reason == "imported" else "typed"
+def _children(database: Database, parent: CompletionRecord, made: Sequence[NewCompletion]) -> list[CompletionRecord]:
+    with database.action("continue", str(parent.id)):
+        return [database.completions.add(parent.sample_id, new, prompt_id=parent.prompt_id) for new in made]
 
 
 def _measured_before(database: Database, model: Model, parent: CompletionRecord) -> Sequence[TokenLogprob]:

@@ -22,7 +22,7 @@ from ramify.engine.requests import CompletionResult, GenerationRequest
 from ramify.engine.tasks import Answer, Steps
 from ramify.models.base import Backend, Extension, ModelInfo, Outputs, TextCodec, Trunk
 from ramify.store.records import BeamNodeRecord
-from ramify.workbench.beam_tree_looking import Ids
+from ramify.workbench.beam_tree_reading import Ids
 from ramify.workbench.beam_tree_search import Outcome, Step, Verdict, Watched, watched
 
 __all__ = ["Known", "Memory", "Rules", "Stage", "search_again", "why"]

@@ -12,8 +12,8 @@ from ramify.engine.requests import CompletionResult, TokenLogprob
 from ramify.errors import InputError
 from ramify.store.database import Database
 from ramify.store.records import CompletionRecord, NewCompletion, Origin, SampleRecord, SpanRecord
+from ramify.workbench.asking import ALTERNATIVES
 from ramify.workbench.conversion import kept_logprobs
-from ramify.workbench.generation import ALTERNATIVES
 
 __all__ = ["Candidate", "Candidates", "TokenByToken"]
 

@@ -1,17 +1,26 @@
 """A workspace in the hand: the store's repositories, the loaded models, and what needs both."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from ramify.decoding.config import GenerationConfig
 from ramify.engine.model import Model, load
-from ramify.errors import InputError
+from ramify.errors import InputError, UnsupportedError
+from ramify.models.base import TextCodec
+from ramify.models.registry import is_remote
+from ramify.models.remote import Remote, connect
 from ramify.store.database import Database
-from ramify.store.records import ActionRecord, CompletionRecord, LogprobsRecord, PreferenceRecord, SampleRecord
-from ramify.workbench import editing, generation
+from ramify.store.records import ActionRecord, CompletionRecord, FacetRecord, LogprobsRecord, PreferenceRecord, SampleRecord
+from ramify.workbench import editing, generation, scoring
+from ramify.workbench.asking import ALTERNATIVES, AnyModel
 from ramify.workbench.beam_tree import BeamTree
 from ramify.workbench.blocks import Blocks
+from ramify.workbench.bulk import Bulk, BulkReport, BulkStep, finish
+from ramify.workbench.bulk_lanes import Chosen, bulk_generate, bulk_score
+from ramify.workbench.drafts import Draft
+from ramify.workbench.remote_writing import RemoteDraft
 from ramify.workbench.token_by_token import TokenByToken
 
 __all__ = ["Workspace"]
@@ -22,7 +31,7 @@ DEFAULT_MODEL = "tiny"
 class Workspace:
     """One workspace file, or a PostgreSQL by URL. Models are loaded once, when they are first needed.
 
-    samples, completions, logprobs, facets, judgements, tags, filters, search, beams and history are the store's own.
+    samples, completions, logprobs, facets, judgements, unanswered, tags, filters, search, beams and history are the store's own.
     """
 
     def __init__(self, database: Database) -> None:
@@ -32,6 +41,7 @@ class Workspace:
         self.logprobs = database.logprobs
         self.facets = database.facets
         self.judgements = database.judgements
+        self.unanswered = database.unanswered
         self.tags = database.tags
         self.filters = database.filters
         self.search = database.search
@@ -39,7 +49,7 @@ class Workspace:
         self.history = database.history
         self.load: Callable[[str], Model] = load
         """How a name becomes a model; a server puts its own in, so that a model is loaded once for all its routes."""
-        self._models: dict[str, Model] = {}
+        self._models: dict[str, AnyModel] = {}
 
     @classmethod
     def open(cls, path_or_url: str | Path, *, create: bool = True, author: str = "") -> Self:
@@ -60,16 +70,26 @@ class Workspace:
 
     # Models.
 
-    def model(self, name: str | Model | None = None, *, facet: str | None = None) -> Model:
-        """A loaded model: by name, or the facet's target (its own, else its ancestors', else the workspace's, else tiny)."""
-        if isinstance(name, Model):
+    def model(self, name: str | AnyModel | None = None, *, facet: FacetRecord | str | None = None) -> AnyModel:
+        """A model, loaded or connected to: by name, or the facet's target (its own, else its ancestors', else the workspace's,
+        else tiny). `openai:NAME` and registered remotes are connected to; nothing is sent yet."""
+        if isinstance(name, Model | Remote):
             return name
         if name is None and facet is not None:
             name = self.facets.effective(facet).target_model
         name = name or self.database.settings.get("target_model") or DEFAULT_MODEL
         if name not in self._models:
-            self._models[name] = self.load(name)
+            self._models[name] = connect(name) if is_remote(name) else self.load(name)
         return self._models[name]
+
+    def _local(self, name: str | AnyModel | None, facet: FacetRecord | str | None, what: str) -> Model:
+        found = self.model(name, facet=facet)
+        if isinstance(found, Remote):
+            raise UnsupportedError(
+                f"{found.name} is remote and decodes no branches, which {what} needs; use a local model, or generate, draft, "
+                "continue_ or score with this one"
+            )
+        return found
 
     # Making completions.
 
@@ -77,50 +97,48 @@ class Workspace:
         self,
         sample: SampleRecord | int,
         *,
-        model: str | Model | Sequence[str | Model] | None = None,
-        facet: str | None = None,
+        model: str | AnyModel | Sequence[str | AnyModel] | None = None,
+        facet: FacetRecord | str | None = None,
         config: GenerationConfig | None = None,
         prefill: str | None = None,
         n: int | None = None,
         **fields: Any,
     ) -> CompletionRecord | list[CompletionRecord]:
-        """A saved completion; with `n`, or several models, a list."""
-        several = n is not None or (model is not None and not isinstance(model, str | Model))
-        models = list(model) if model is not None and not isinstance(model, str | Model) else [model]
+        """A saved completion; with `n`, or several models, a list. Several models, local and remote, work at once."""
+        several = n is not None or (model is not None and not isinstance(model, str | AnyModel))
         settings = _config(config, {**fields, **({"num_return_sequences": n} if n is not None else {})})
-        record = self._sample(sample)
-        found: list[CompletionRecord] = []
-        for each in models:
-            loaded = self.model(each, facet=facet)
-            found += generation.generate(self.database, loaded, record, settings, prefill=prefill)
+        loaded = [self.model(each, facet=facet) for each in _several(model)]
+        found = generation.generate(self.database, loaded, self._sample(sample), settings, prefill=prefill)
         return found if several or len(found) != 1 else found[0]
 
     def draft(
         self,
         sample: SampleRecord | int,
         *,
-        model: str | Model | None = None,
-        facet: str | None = None,
+        model: str | AnyModel | None = None,
+        facet: FacetRecord | str | None = None,
         config: GenerationConfig | None = None,
         prefill: str | None = None,
         **fields: Any,
-    ) -> generation.Draft:
+    ) -> Draft | RemoteDraft:
         """A completion that streams into the workspace as a draft."""
         loaded = self.model(model, facet=facet)
-        return generation.Draft(self.database, loaded, self._sample(sample), _config(config, fields), prefill=prefill)
+        return generation.draft(self.database, loaded, self._sample(sample), _config(config, fields), prefill=prefill)
 
     def continue_(
         self,
         completion: CompletionRecord | int,
         *,
-        model: str | Model | None = None,
+        model: str | AnyModel | None = None,
         config: GenerationConfig | None = None,
         **fields: Any,
     ) -> CompletionRecord:
         """Go on where a truncated completion ends, with the model that made it unless another is named."""
         parent = self._completion(completion)
         loaded = self.model(model if model is not None else self._maker(parent))
-        return generation.continue_completion(self.database, loaded, parent, _config(config, fields))[0]
+        settings = _config(config, fields)
+        codec = partial(self._codec, parent)
+        return generation.continue_completion(self.database, loaded, parent, settings, codec=codec)[0]
 
     def write(self, sample: SampleRecord | int, text: str, *, model: str = "manual", truncated: bool = False) -> CompletionRecord:
         """Keep a text that was typed, or pasted under the name of what wrote it."""
@@ -130,7 +148,7 @@ class Workspace:
         """A child with the new text; `model` names who wrote it, otherwise the name stays."""
         parent = self._completion(completion)
         maker = self._maker(parent) if parent.token_ids is not None else None
-        loaded = self.model(maker) if maker is not None else None
+        loaded = self._local(maker, None, "an edit of its tokens") if maker is not None else None
         return editing.edit(self.database, parent, text, model=loaded, name=model)
 
     def token_by_token(
@@ -138,44 +156,124 @@ class Workspace:
         sample: SampleRecord | int,
         *,
         model: str | Model | None = None,
-        facet: str | None = None,
+        facet: FacetRecord | str | None = None,
         prefill: str | None = None,
     ) -> TokenByToken:
         """A completion to pick token by token."""
-        return TokenByToken(self.database, self.model(model, facet=facet), self._sample(sample), prefill=prefill)
+        return TokenByToken(self.database, self._local(model, facet, "token by token"), self._sample(sample), prefill=prefill)
 
     def beam_tree(
         self,
         sample: SampleRecord | int,
         *,
         model: str | Model | None = None,
-        facet: str | None = None,
+        facet: FacetRecord | str | None = None,
         prefill: str | None = None,
         title: str = "",
     ) -> BeamTree:
         """The sample's tree under a model: the one that was grown before, or a new one."""
-        loaded = self.model(model, facet=facet)
-        return BeamTree.start(self.database, loaded, _id(sample), prefill=prefill, title=title)
+        loaded = self._local(model, facet, "a beam tree")
+        return BeamTree.start(self.database, loaded, sample, prefill=prefill, title=title)
 
-    def blocks(self, sample: SampleRecord | int, *, model: str | Model | None = None, facet: str | None = None) -> Blocks:
+    def blocks(
+        self, sample: SampleRecord | int, *, model: str | Model | None = None, facet: FacetRecord | str | None = None
+    ) -> Blocks:
         """A completion to write paragraph by paragraph."""
-        return Blocks(self.database, self.model(model, facet=facet), self._sample(sample))
+        return Blocks(self.database, self._local(model, facet, "block by block"), self._sample(sample))
 
-    def score(self, completion: CompletionRecord | int, *, model: str | Model | None = None, top: int = 5) -> LogprobsRecord:
+    def score(self, completion: CompletionRecord | int, *, model: str | AnyModel | None = None, top: int = 5) -> LogprobsRecord:
         """Measure a completion under any model and keep the measures."""
         record = self._completion(completion)
-        return generation.score(self.database, self.model(model), record, top=top)
+        return scoring.score(self.database, self.model(model), record, top=top)
+
+    # Many at once.
+
+    def generate_all(
+        self,
+        samples: Chosen = None,
+        *,
+        progress: Callable[[BulkStep], object] | None = None,
+        **options: Any,
+    ) -> BulkReport:
+        """`generate_each` to its end: progress is told each step. An interrupt keeps what is done, and the same call goes on."""
+        return finish(self.generate_each(samples, **options), progress)
+
+    def generate_each(
+        self,
+        samples: Chosen = None,
+        *,
+        model: str | AnyModel | Sequence[str | AnyModel] | None = None,
+        facet: FacetRecord | str | None = None,
+        config: GenerationConfig | None = None,
+        prefill: str | None = None,
+        n: int | None = None,
+        run: str = "",
+        **fields: Any,
+    ) -> Bulk:
+        """Complete many samples with one or several models, many in flight together: iterate over its steps to drive it.
+
+        samples: a filter or a saved one's name, ids, records; None: all but the archived and hidden. Asking the same again
+        (models, settings, prefill, `run`) goes on where it was cut off, and does nothing where it ended; another `run` makes
+        more.
+        """
+        settings = _config(config, {**fields, **({"num_return_sequences": n} if n is not None else {})})
+        loaded = [self.model(each, facet=facet) for each in _several(model)]
+        return bulk_generate(self.database, loaded, samples, settings, prefill=prefill, name=run)
+
+    def score_all(
+        self, completions: Chosen = None, *, progress: Callable[[BulkStep], object] | None = None, **options: Any
+    ) -> BulkReport:
+        """`score_each` to its end, as `generate_all`."""
+        return finish(self.score_each(completions, **options), progress)
+
+    def score_each(
+        self,
+        completions: Chosen = None,
+        *,
+        model: str | AnyModel | Sequence[str | AnyModel] | None = None,
+        facet: FacetRecord | str | None = None,
+        top: int = ALTERNATIVES,
+    ) -> Bulk:
+        """Measure many completions under one or several models: those that a model has not measured whole."""
+        loaded = [self.model(each, facet=facet) for each in _several(model)]
+        return bulk_score(self.database, loaded, completions, top=top)
 
     # Judging.
 
-    def rate(self, completion: CompletionRecord | int, facet: str, rating: int | None) -> None:
+    def rate(self, completion: CompletionRecord | int, facet: FacetRecord | str, rating: int | None) -> None:
         """0 to 10 under a facet; None takes it back."""
-        self.judgements.rate(_id(completion), facet, rating)
+        self.judgements.rate(completion, facet, rating)
 
     def prefer(
-        self, better: CompletionRecord | int, worse: CompletionRecord | int, facet: str, *, tie: bool = False
+        self, better: CompletionRecord | int, worse: CompletionRecord | int, facet: FacetRecord | str, *, tie: bool = False
     ) -> PreferenceRecord:
-        return self.judgements.prefer(_id(better), _id(worse), facet, tie=tie)
+        """One completion is better than another of the same sample under a facet; with `tie` neither is."""
+        return self.judgements.prefer(better, worse, facet, tie=tie)
+
+    def approve(self, completion: CompletionRecord | int, facet: FacetRecord | str) -> None:
+        """Make it the answer to its sample under a facet, in place of an earlier one."""
+        self.judgements.approve(completion, facet)
+
+    def label(self, *completions: CompletionRecord | int, **labels: str | None) -> int:
+        """Put style, length, reasoning, refusal or formatting labels on; None takes one off. Returns how many changed."""
+        return self.completions.label(completions, **labels)
+
+    def tag(self, *which: SampleRecord | CompletionRecord, add: Sequence[str] = (), remove: Sequence[str] = ()) -> None:
+        """Put tags on samples and completions and take others off, as one step of the history; new tags are made."""
+        samples = [each for each in which if isinstance(each, SampleRecord)]
+        completions = [each for each in which if not isinstance(each, SampleRecord)]
+        if any(not isinstance(each, CompletionRecord) for each in completions):
+            raise InputError("tag takes samples and completions, not ids, which do not say of what; `tags.put` takes ids")
+        with self.database.action("tag", ", ".join([*add, *(f"not {name}" for name in remove)])):
+            self.tags.take(remove, samples=samples, completions=completions)
+            self.tags.put(add, samples=samples, completions=completions)
+
+    def archive(self, *which: SampleRecord | CompletionRecord, archived: bool = True) -> int:
+        """Put samples and completions away, or back: kept, but out of lists, rankings and exports. Returns how many changed."""
+        samples = [each for each in which if isinstance(each, SampleRecord)]
+        completions = [each for each in which if not isinstance(each, SampleRecord)]
+        with self.database.action("archive" if archived else "unarchive", f"{len(which)}"):
+            return self.samples.archive(samples, archived) + self.completions.archive(completions, archived)
 
     def undo(self) -> ActionRecord | None:
         return self.history.undo()
@@ -186,18 +284,26 @@ class Workspace:
     # What was meant.
 
     def _sample(self, sample: SampleRecord | int) -> SampleRecord:
-        return self.samples.get(sample) if isinstance(sample, int) else sample
+        return sample if isinstance(sample, SampleRecord) else self.samples.get(sample)
 
     def _completion(self, completion: CompletionRecord | int) -> CompletionRecord:
-        return self.completions.get(completion) if isinstance(completion, int) else completion
+        return completion if isinstance(completion, CompletionRecord) else self.completions.get(completion)
 
     def _maker(self, completion: CompletionRecord) -> str | None:
         """The model that made it, where it is one that can be loaded; otherwise the workspace's."""
         return completion.model if completion.fingerprint else None
 
+    def _codec(self, completion: CompletionRecord) -> TextCodec:
+        """That of the model whose ids a completion has."""
+        return self._local(self._maker(completion), None, "spelling its ids").codec
 
-def _id(record: SampleRecord | CompletionRecord | int) -> int:
-    return record if isinstance(record, int) else record.id
+
+def _several(model: str | AnyModel | Sequence[str | AnyModel] | None) -> list[str | AnyModel | None]:
+    if model is None or isinstance(model, str | AnyModel):
+        return [model]
+    if not model:
+        raise InputError("model is an empty list; name at least one, or leave it out for the target model")
+    return list(model)
 
 
 def _config(config: GenerationConfig | None, fields: dict[str, Any]) -> GenerationConfig:

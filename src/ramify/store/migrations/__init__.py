@@ -1,7 +1,8 @@
 """How the tables change from one release to the next: Alembic's revisions in `versions/`, run all in one transaction.
 
-A released revision is never edited. Its DDL is kept as text beside it (`first.sqlite.sql`), frozen from `tables.py` and
-`schema.py` as they then were; `python -m ramify.store.migrations.freeze` writes such a file.
+A released revision is never edited. Its DDL is kept as text beside it (`first.sqlite.sql`), as `tables.py` and `schema.py` then
+had it; `python -m ramify.store.migrations.freeze` prints all of it as it is now, to choose a new revision's from. A test compares
+what all revisions together make with the tables.
 """
 
 from pathlib import Path
@@ -13,7 +14,7 @@ from ramify.errors import NewerWorkspaceError
 
 __all__ = ["HEAD", "VERSIONS", "migrate", "version_of"]
 
-HEAD = "0001"
+HEAD = "0003"
 """The revision that this Ramify works with."""
 
 VERSIONS = Path(__file__).parent / "versions"

@@ -1,6 +1,6 @@
-"""Write the DDL of the tables as they are now, for a new revision: python -m ramify.store.migrations.freeze NAME
+"""Print the DDL of the tables as they are now, to make a new revision's from: python -m ramify.store.migrations.freeze DIALECT
 
-One statement follows the other, with a line of two dashes between them.
+One statement follows the other, with a line of two dashes between them, as the revisions' files have them.
 """
 
 import sys
@@ -8,7 +8,6 @@ import sys
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from ramify.store.migrations import VERSIONS
 from ramify.store.schema import extra_ddl
 from ramify.store.tables import metadata
 
@@ -30,6 +29,4 @@ def ddl(dialect: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    for name in DIALECTS:
-        statements = "\n--\n".join("\n".join(line.rstrip() for line in one.splitlines()) for one in ddl(name))
-        (VERSIONS / f"{sys.argv[1]}.{name}.sql").write_text(statements + "\n", "utf-8")
+    print("\n--\n".join("\n".join(line.rstrip() for line in one.splitlines()) for one in ddl(sys.argv[1])))

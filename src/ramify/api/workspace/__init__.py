@@ -1,0 +1,35 @@
+"""The workspace's routes under /api: the studio's API, and any script's. docs/api.md has them as a table.
+
+`desk.py` is what they share; `shapes.py` what their shapes are made of. A route checks, asks the workbench or the store, and
+shapes the answer; what it asks for is written and tested there. Routes that may wait for a model run in threads of their own.
+"""
+
+from fastapi import APIRouter
+
+from ramify.api.workspace import (
+    blocks,
+    completions,
+    draft_events,
+    drafts,
+    facets,
+    history,
+    judging,
+    library,
+    models,
+    samples,
+    sessions,
+    tokens,
+    tree_growing,
+    trees,
+)
+from ramify.api.workspace.shapes import ErrorShape
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/api", responses={"4XX": {"model": ErrorShape}, "5XX": {"model": ErrorShape}})
+# The fixed paths of a room come before those with a number in them: /drafts/events before /drafts/{draft_id}.
+for room in (
+    *(library, samples, completions, tokens, draft_events, drafts, sessions, trees, tree_growing, blocks),
+    *(facets, judging, history, models),
+):
+    router.include_router(room.router)

@@ -1,0 +1,125 @@
+"""What a model could say next, before and after the processors of a configuration, from any position of any completion."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ramify.decoding.config import GenerationConfig
+from ramify.decoding.logprobs import entropy
+from ramify.decoding.pipeline import Row
+from ramify.engine.branch import Branch
+from ramify.engine.model import Model
+from ramify.engine.requests import GenerationRequest
+from ramify.errors import InputError
+
+__all__ = ["Next", "next_after", "next_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Next:
+    """Candidates, likeliest first, as columns."""
+
+    token_ids: list[int]
+    texts: list[str]
+    """Spelt out, special tokens too."""
+    logprobs: list[float]
+    """Raw, at temperature 1; minus infinity for an EOS that cannot be said."""
+    processed: list[float] | None
+    """After the processors, minus infinity for what they removed; None where none acts."""
+    ranks: list[int]
+    ends: list[bool]
+    """Whether it is an EOS."""
+    others: float
+    """The probability of all that is not here."""
+    entropy: float
+    """Of the raw distribution, in nats."""
+
+
+def next_of(
+    model: Model,
+    logits: Tensor,
+    processed: Tensor | None = None,
+    *,
+    k: int = 20,
+    search: str | None = None,
+    also: Sequence[int] = (),
+) -> Next:
+    """The k likeliest tokens, every EOS, and those of `also`; with `search`, the k likeliest whose text contains it.
+
+    logits, processed: (V,). Raises InputError for k below 1.
+    """
+    if not 1 <= k <= 10_000:
+        raise InputError(f"k is {k}; it must be from 1 to 10,000")
+    raw = torch.log_softmax(logits.double(), dim=-1)
+    order = torch.argsort(raw, descending=True, stable=True)
+    values = raw[order].tolist()
+    ranked = order.tolist()
+    spelt, ends = model.codec.literal_bytes, set(model.info.eos_token_ids)
+    always = {*ends, *also} if search is None else set()
+    shown: list[tuple[int, float, int]] = []
+    found, left, rank = 0, len(always), 0
+    for place, (token_id, value) in enumerate(zip(ranked, values, strict=True), start=1):
+        if place == 1 or value != values[place - 2]:
+            rank = place
+        wanted = value > -math.inf and found < k
+        if wanted and search is not None:
+            wanted = search in spelt[token_id].decode("utf-8", errors="replace")
+        if wanted or token_id in always:
+            shown.append((token_id, value, rank))
+            found += 1 if wanted else 0
+            left -= 1 if token_id in always else 0
+        if found >= k and left <= 0:
+            break
+    ids = [token_id for token_id, _, _ in shown]
+    after = None if processed is None else torch.log_softmax(processed.double(), dim=-1)[ids].tolist()
+    return Next(
+        token_ids=ids,
+        texts=[spelt[token_id].decode("utf-8", errors="replace") for token_id in ids],
+        logprobs=[value for _, value, _ in shown],
+        processed=after,
+        ranks=[place for _, _, place in shown],
+        ends=[token_id in ends for token_id in ids],
+        others=max(0.0, 1.0 - math.fsum(math.exp(value) for _, value, _ in shown)),
+        entropy=float(entropy(raw.float().unsqueeze(0))[0]),
+    )
+
+
+def next_after(
+    model: Model,
+    prompt_ids: Sequence[int],
+    generated_ids: Sequence[int],
+    config: GenerationConfig,
+    *,
+    k: int = 20,
+    search: str | None = None,
+    also: Sequence[int] = (),
+    branch: Branch | None = None,
+) -> Next:
+    """What could come after a prompt (prefill included) and what was generated since; one forward pass of what is not in memory.
+
+    The processed numbers are those from which this config chose, or would have. branch: one that stands there already.
+    Raises what a request would.
+    """
+    request = model.request_of_ids(tuple(prompt_ids), (), config)
+    if branch is not None:
+        logits = branch.logits()
+    else:
+        with Branch(model, (*prompt_ids, *generated_ids), len(prompt_ids)) as short:
+            logits = short.logits()
+    return next_of(model, logits, _processed(model, request, logits, generated_ids), k=k, search=search, also=also)
+
+
+def _processed(model: Model, request: GenerationRequest, logits: Tensor, generated_ids: Sequence[int]) -> Tensor | None:
+    pipeline, constraint = model.engine.pipeline(request), model.engine.constraint(request)
+    if not pipeline.names and constraint is None:
+        return None
+    keep = None
+    if constraint is not None:
+        for token_id in generated_ids:
+            constraint.advance(token_id)
+        keep = constraint.keep(max(1, request.room - len(generated_ids)))
+    row = Row(prompt_ids=request.prompt_ids, generated_ids=tuple(generated_ids), keep=keep, limit=request.room)
+    return pipeline(logits.unsqueeze(0), [row])[0]

@@ -1,0 +1,106 @@
+"""How a server begins and ends: as a process of its own, by signals."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from tests.api.gates import gated
+from tests.api.listening import TOKEN, listening
+
+from ramify.api.app import create_app
+from ramify.api.state import Limits
+
+
+@contextmanager
+def process(tmp_path: Path, *arguments: str, key: str | None = "a key") -> Iterator[tuple[subprocess.Popen[str], str, str]]:
+    """`ramify serve`: (the process, its address, what else it said until it was ready)."""
+    environment = {**os.environ, "RAMIFY_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    environment.pop("RAMIFY_API_KEY", None)
+    if key is not None:
+        environment["RAMIFY_API_KEY"] = key
+    command = [sys.executable, "-m", "ramify", "serve", "--port", "0", *arguments]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        try:
+            said = running.stderr.readline()
+            while not said.startswith("http") and (line := running.stderr.readline()):
+                said = line
+            address = said.strip()
+            more = running.stderr.readline() if key is None else ""
+            while httpx2.get(f"{address}/health", timeout=60).status_code != 200:
+                pass
+            yield running, address, more
+        finally:
+            if running.poll() is None:
+                running.kill()
+
+
+def test_serve_takes_its_token_from_the_environment_and_ends_by_sigterm_when_its_streams_have(tmp_path: Path) -> None:
+    with process(tmp_path) as (running, address, _):
+        headers = {"authorization": "Bearer a key"}
+        assert httpx2.get(f"{address}/v1/models").status_code == 401
+        assert httpx2.get(f"{address}/v1/models", headers=headers).json()["data"][0]["id"] == "tiny"
+        body = {"prompt": "Once upon a time", "max_tokens": 300, "ignore_eos": True, "stream": True, "temperature": 0}
+        with httpx2.stream("POST", f"{address}/v1/completions", json=body, headers=headers, timeout=60) as answer:
+            pieces = answer.iter_lines()
+            first = next(pieces)
+            running.send_signal(signal.SIGTERM)
+            lines = [first, *(line for line in pieces if line)]
+        assert lines[-1] == "data: [DONE]"
+        assert sum('"text"' in line for line in lines) > 200
+        assert '"finish_reason":"length"' in lines[-2]
+        assert running.wait(30) == 0
+
+
+def test_a_token_is_made_and_printed_once_where_none_was_given(tmp_path: Path) -> None:
+    with process(tmp_path, key=None) as (_, address, more):
+        made = re.fullmatch(r"token: (\S{40,})\n", more)
+        assert made
+        assert httpx2.get(f"{address}/v1/models", headers={"authorization": f"Bearer {made[1]}"}).status_code == 200
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "ramify", "serve", "--port", port]
+        done = subprocess.run(
+            command, env={**os.environ, "RAMIFY_HOME": str(tmp_path)}, capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert f"127.0.0.1:{port} cannot be had" in done.stderr
+
+
+def test_what_does_not_end_in_time_is_ended_with_an_error() -> None:
+    model, gate = gated()
+    app = create_app(token=TOKEN, load=lambda name: model, limits=Limits(drain_timeout_s=0.3))
+    with listening(app) as live:
+        body = {"prompt": "Once upon a time", "max_tokens": 50, "ignore_eos": True}
+        plain: list[Any] = []
+        asking = threading.Thread(target=lambda: plain.append(live.client().post("/v1/completions", json=body)))
+        with live.client() as client, client.stream("POST", "/v1/completions", json={**body, "stream": True}) as answer:
+            asking.start()
+            gate.arrives()
+            gate.step()
+            pieces = answer.iter_lines()
+            first = next(pieces)
+            gate.arrives()
+            live.server.drain()
+            assert "text" in first
+            lines = [line for line in pieces if line]
+        asking.join(30)
+        assert '"code":"draining"' in lines[-2]
+        assert lines[-1] == "data: [DONE]"
+        assert (plain[0].status_code, plain[0].json()["error"]["code"]) == (503, "draining")
+        late = live.client().post("/v1/completions", json=body)
+        assert (late.status_code, late.json()["error"]["code"]) == (503, "draining")
+        assert live.client().get("/health").json() == {"status": "draining"}
+        gate.leave_open()
