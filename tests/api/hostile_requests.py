@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["HOSTILE", "Hostile"]
+__all__ = ["CLOSED", "OTHERS", "PUBLISHED", "TEMPLATES", "Hostile"]
 
 REFUSED = (400,)
 ANSWERED = (200,)
@@ -264,7 +264,7 @@ CONSTRAINTS = [
     *schema("of a multiple of nothing", {"type": "integer", "multipleOf": 0}),
     *schema("of a billion letters", {"type": "string", "minLength": 10**9}, EITHER),
     *schema("of a billion items", {"type": "array", "items": {}, "minItems": 10**9}, EITHER),
-    *schema("of 5,000 properties", {"properties": {f"p{i}": {"type": "integer"} for i in range(5000)}}, EITHER),
+    *schema("of 2,000 properties", {"properties": {f"p{i}": {"type": "integer"} for i in range(2000)}}, EITHER),
     *schema("of 5,000 anyOfs", {"anyOf": [{"const": i} for i in range(5000)]}, EITHER),
     *schema("of 2,000 allOfs", {"allOf": [{"minLength": i} for i in range(2000)]}, EITHER),
     *schema("of keys that are not text", {"type": "object", "required": [5]}),
@@ -401,4 +401,4 @@ RAW = [
     engine("LLM Engine's stream, a field that is none", stream=True, best_of=5),
 ]
 
-HOSTILE = [*PUBLISHED, *NUMBERS, *CONSTRAINTS, *CHATS, *RAW]
+OTHERS = [*NUMBERS, *CONSTRAINTS, *CHATS, *RAW]

@@ -51,6 +51,9 @@ STATUSES: tuple[tuple[type[errors.RamifyError], int, str | None], ...] = (
 UNPARSED = "There was an error parsing the body"
 """FastAPI's words for a body that is no text."""
 
+LONGEST = 1000
+"""Characters of a message."""
+
 SECRETIVE = "the server failed; its log says why"
 """All that a client learns of a defect."""
 
@@ -68,7 +71,8 @@ class ApiError(errors.RamifyError):
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(message)
+        # What was given may be part of the message; it came from the client and need not go back whole.
+        super().__init__(message if len(message) <= LONGEST else f"{message[:LONGEST]}…")
         self.status = status
         self.type = type or TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
         self.param = param
