@@ -117,16 +117,14 @@ def test_a_beam_tree_and_blocks_begin_at_the_sample(ws: Workspace, model: Model)
     assert ws.blocks(sample, model=model).propose(1)[0].text == "bc"
 
 
-def test_the_target_model_is_the_facet_s_then_its_ancestors_then_the_workspace_s(
-    ws: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_target_model_is_the_facet_s_then_its_ancestors_then_the_workspace_s(ws: Workspace) -> None:
     asked: list[str] = []
 
     def load(name: str) -> Model:
         asked.append(name)
         return Model(ScriptedBackend(TABLE))
 
-    monkeypatch.setattr("ramify.workbench.workspace.load", load)
+    ws.load = load
     ws.facets.add("letters", target_model="big")
     ws.facets.add("legal", parent="letters")
     ws.facets.add("plain")
