@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ramify.cli import listing, options, render
+from ramify.cli import bulk, listing, options, render
 from ramify.cli import prompt as asked
-from ramify.cli.selecting import CompletionId, SampleId, one_completion
-from ramify.cli.workspace import AsJson, Quiet, Where, model_for, open_models, open_workspace
+from ramify.cli.selecting import CompletionId, Filter, SampleId, all_samples, one_completion
+from ramify.cli.workspace import AsJson, Quiet, Where, model_for, open_any, open_models, open_workspace
 from ramify.errors import InputError
 
 if TYPE_CHECKING:
-    from ramify.store.records import CompletionRecord
-    from ramify.workbench.generation import Draft
+    from ramify.decoding.config import GenerationConfig
+    from ramify.models.base import TextCodec
+    from ramify.store.database import Database
+    from ramify.store.records import CompletionRecord, SampleRecord
+    from ramify.workbench.asking import AnyModel
+    from ramify.workbench.bulk import BulkStep
+    from ramify.workbench.drafts import Draft
+    from ramify.workbench.remote_writing import RemoteDraft
 
 __all__ = ["COMMANDS", "show"]
 
@@ -29,6 +35,10 @@ Models = Annotated[
         rich_help_panel=options.MODEL,
     ),
 ]
+Samples = Annotated[
+    list[int] | None,
+    typer.Argument(metavar="[SAMPLE]...", help="Samples' ids, as `ramify samples list` prints them.", show_default=False),
+]
 Facet = Annotated[str | None, typer.Option("--facet", metavar="NAME", help="Take this facet's target model.")]
 Prefill = Annotated[str | None, typer.Option("--prefill", metavar="TEXT", help="The completion begins exactly so.")]
 Typed = Annotated[str | None, typer.Argument(metavar="TEXT", help="The completion's text; - reads it from standard input.")]
@@ -39,7 +49,11 @@ Exact = Annotated[bool, typer.Option("--exact", help="Keep the line end that clo
 @options.takes_settings
 @options.takes_model
 def generate(
-    sample: SampleId,
+    samples: Samples = None,
+    every: bulk.Every = False,
+    filter_: Filter = None,
+    group: bulk.Group = None,
+    run: bulk.RunName = "",
     prefill: Prefill = None,
     facet: Facet = None,
     draft: Annotated[
@@ -54,28 +68,63 @@ def generate(
     settings: dict[str, Any],
     how: dict[str, Any],
 ) -> None:
-    """Let one or several models complete a sample's prompt, and keep what they say."""
+    """Let one or several models complete a sample's prompt, and keep what they say.
+
+    Of many samples (several ids, --filter, --group, --all) each is kept as it is done: Ctrl-C keeps what is there, and the same
+    command goes on.
+    """
     config = options.settings_from(settings, preset)
     with open_workspace(workspace) as database:
-        record = database.samples.get(sample)
+        wanted = bulk.chosen(database, samples, every=every, filters=filter_, group=group, kind="sample")
+        one = isinstance(wanted, list) and len(wanted) == 1 and not run
+        if draft and not one:
+            raise InputError("a draft is of one sample; leave --draft out, or name one sample")
+        record = database.samples.get(wanted[0]) if one else None
+        if isinstance(wanted, list):
+            all_samples(database, wanted)
         names = model or [model_for(database, None, facet=facet)]
         if facet is not None and model:
             database.facets.get(facet)
-        with open_models(names, how) as loaded:
-            from ramify.workbench import generation
+        with open_any(names, how) as loaded:
+            if record is not None:
+                _one(database, loaded, record, config, prefill, draft=draft, as_json=as_json, quiet=quiet)
+                return
+            from ramify.workbench.bulk_lanes import bulk_generate
 
-            # All are checked before the first one writes.
-            for each in loaded:
-                each.request(record.prompt, config, prefill=prefill)
-            for each in loaded:
-                if draft:
-                    _stream(generation.Draft(database, each, record, config, prefill=prefill), as_json=as_json, quiet=quiet)
-                    continue
-                for made in generation.generate(database, each, record, config, prefill=prefill):
-                    show(made, as_json=as_json, quiet=quiet)
+            work = bulk_generate(database, loaded, wanted, config, prefill=prefill, name=run)
+            bulk.drive(work, _step, as_json=as_json, quiet=quiet)
 
 
-def _stream(draft: "Draft", *, as_json: bool, quiet: bool) -> None:
+def _one(
+    database: "Database",
+    models: "list[AnyModel]",
+    sample: "SampleRecord",
+    config: "GenerationConfig",
+    prefill: str | None,
+    *,
+    draft: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    from ramify.workbench import generation
+    from ramify.workbench.asking import question
+
+    if not draft:
+        for made in generation.generate(database, models, sample, config, prefill=prefill):
+            show(made, as_json=as_json, quiet=quiet)
+        return
+    for each in models:  # all are checked before the first one writes
+        question(each, sample.prompt, config, prefill=prefill)
+    for each in models:
+        _stream(generation.draft(database, each, sample, config, prefill=prefill), as_json=as_json, quiet=quiet)
+
+
+def _step(step: "BulkStep") -> dict[str, Any]:
+    error = None if step.error is None else str(step.error)
+    return {"sample": step.id, "model": step.model, "completions": step.made, "error": error}
+
+
+def _stream(draft: "Draft | RemoteDraft", *, as_json: bool, quiet: bool) -> None:
     escape = sys.stdout.isatty()
     filled = draft.record.text
     events = draft.events()
@@ -130,10 +179,15 @@ def continue_(
         parent = one_completion(database, completion)
         if parent.finish_reason == "eos":
             raise InputError(f"completion {completion} was ended by EOS, so there is nothing to continue; edit it instead")
-        with open_models([model_for(database, model, maker=parent)], how) as (loaded,):
+        with contextlib.ExitStack() as stack:
+            (loaded,) = stack.enter_context(open_any([model_for(database, model, maker=parent)], how))
             from ramify.workbench import generation
 
-            for made in generation.continue_completion(database, loaded, parent, config):
+            def codec() -> "TextCodec":
+                """That of the model whose ids the parent has."""
+                return stack.enter_context(options.open_model(model_for(database, None, maker=parent))).codec
+
+            for made in generation.continue_completion(database, loaded, parent, config, codec=codec):
                 show(made, as_json=as_json, quiet=quiet)
 
 

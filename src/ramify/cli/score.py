@@ -1,13 +1,16 @@
 """`ramify score`."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ramify.cli import listing, options, render
-from ramify.cli.selecting import CompletionIds, all_completions
-from ramify.cli.workspace import AsJson, Where, model_for, open_models, open_workspace
+from ramify.cli import bulk, listing, options, render
+from ramify.cli.selecting import Filter, all_completions
+from ramify.cli.workspace import AsJson, Quiet, Where, model_for, open_any, open_workspace
 from ramify.errors import InputError
+
+if TYPE_CHECKING:
+    from ramify.workbench.bulk import BulkStep
 
 __all__ = ["app"]
 
@@ -17,7 +20,15 @@ app = typer.Typer(add_completion=False, context_settings={"help_option_names": [
 @app.command()
 @options.takes_model
 def score(
-    completions: CompletionIds,
+    completions: Annotated[
+        list[int] | None,
+        typer.Argument(
+            metavar="[COMPLETION]...", help="Completions' ids, as `ramify completions list` prints them.", show_default=False
+        ),
+    ] = None,
+    every: bulk.Every = False,
+    filter_: Filter = None,
+    group: bulk.Group = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -38,23 +49,36 @@ def score(
     ] = None,
     numbers: Annotated[bool, typer.Option("--numbers", help="Probabilities as numbers too.")] = False,
     as_json: AsJson = False,
+    quiet: Quiet = False,
     workspace: Where = None,
     *,
     how: dict[str, Any],
 ) -> None:
     """Measure completions under any model, and keep the measures.
 
-    Logprobs are nats, at temperature 1, with EOS.
+    Logprobs are nats, at temperature 1, with EOS. With --filter, --group or --all those that the model has not measured yet are
+    measured, each kept as it is done: Ctrl-C keeps what is there, and the same command goes on.
     """
     if logprobs is not None and logprobs < 0:
         raise InputError(f"logprobs is {logprobs}; it must be a whole number >= 0 (how many alternatives)")
     with open_workspace(workspace) as database:
-        records = all_completions(database, completions)
+        wanted = bulk.chosen(database, completions, every=every, filters=filter_, group=group, kind="completion")
         thresholds = None if facet is None else database.facets.effective(facet)
-        with open_models([model_for(database, model, facet=facet)], how) as (loaded,):
+        if not isinstance(wanted, list):
+            if logprobs is not None:
+                raise InputError("--logprobs shows tokens of completions named by id; leave it out for many at once")
+            with open_any([model_for(database, model, facet=facet)], how) as loaded_:
+                from ramify.workbench.bulk_lanes import bulk_score
+                from ramify.workbench.generation import ALTERNATIVES
+
+                bulk.drive(bulk_score(database, loaded_, wanted, top=ALTERNATIVES), _step, as_json=as_json, quiet=quiet)
+            return
+        records = all_completions(database, wanted)
+        with open_any([model_for(database, model, facet=facet)], how) as (loaded,):
+            from ramify.models.remote import Remote
             from ramify.workbench import generation
 
-            names = render.names_of(loaded)
+            names = {} if isinstance(loaded, Remote) else render.names_of(loaded)
             rows = []
             for record in records:
                 found = generation.score(database, loaded, record, top=max(generation.ALTERNATIVES, logprobs or 0))
@@ -69,6 +93,11 @@ def score(
     if rows:
         heads = ("completion", "mean", "min", "sum", "tokens", "model", *(() if facet is None else ("passes",)))
         listing.columns(heads, [_row(*row) for row in rows])
+
+
+def _step(step: "BulkStep") -> dict[str, Any]:
+    error = None if step.error is None else str(step.error)
+    return {"completion": step.id, "model": step.model, "measured": bool(step.made), "error": error}
 
 
 def _row(completion_id: int, found: Any, passes: bool | None) -> tuple[str, ...]:

@@ -19,8 +19,20 @@ if TYPE_CHECKING:
     from ramify.engine.model import Model
     from ramify.store.database import Database
     from ramify.store.records import CompletionRecord
+    from ramify.workbench.asking import AnyModel
 
-__all__ = ["AsJson", "Quiet", "Where", "model_for", "open_models", "open_workspace", "place", "remember", "without_password"]
+__all__ = [
+    "AsJson",
+    "Quiet",
+    "Where",
+    "model_for",
+    "open_any",
+    "open_models",
+    "open_workspace",
+    "place",
+    "remember",
+    "without_password",
+]
 
 LAST = "last-workspace"
 """The file of the data folder that names the last workspace used."""
@@ -118,7 +130,25 @@ def model_for(
 
 @contextmanager
 def open_models(names: Sequence[str], how: dict[str, Any]) -> "Iterator[list[Model]]":
-    """Load models, each once, and give their memory back at the end."""
+    """Load models, each once, and give their memory back at the end. Raises UnsupportedError for a remote one."""
     with contextlib.ExitStack() as stack:
         loaded = {name: stack.enter_context(options.open_model(name, **how)) for name in dict.fromkeys(names)}
         yield [loaded[name] for name in names]
+
+
+@contextmanager
+def open_any(names: Sequence[str], how: dict[str, Any]) -> "Iterator[list[AnyModel]]":
+    """The same for models that may be remote: those are connected to. Raises InputError where loading options have no model."""
+    from ramify.models.registry import is_remote
+    from ramify.models.remote import connect
+
+    remote = [name for name in dict.fromkeys(names) if is_remote(name)]
+    asked = [option for option, value in how.items() if value not in (None, False)]
+    if asked and len(remote) == len(dict.fromkeys(names)):
+        raise InputError(f"--{asked[0].replace('_', '-')} is about loading a model, and {remote[0]} is remote; leave it out")
+    with contextlib.ExitStack() as stack:
+        found: dict[str, AnyModel] = {name: stack.enter_context(connect(name)) for name in remote}
+        for name in dict.fromkeys(names):
+            if name not in found:
+                found[name] = stack.enter_context(options.open_model(name, **how))
+        yield [found[name] for name in names]
