@@ -45,6 +45,7 @@ def ramify(*arguments: str) -> str:
     [
         "import ramify",
         "import ramify; ramify.GenerationConfig(temperature=0.5).to_dict(); ramify.RamifyError",
+        "import ramify; ramify.Completion",
         "import ramify.errors, ramify.settings, ramify.decoding.config",
         "import ramify.cli.complete, ramify.cli.chat, ramify.cli.models, ramify.cli.train, ramify.cli.demo",
         "import ramify.cli.completions, ramify.cli.samples, ramify.cli.facets, ramify.cli.tokens, ramify.cli.score",

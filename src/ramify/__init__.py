@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ramify.client.completion import Completion
     from ramify.decoding.config import GenerationConfig
     from ramify.engine.branch import Branch
     from ramify.engine.model import Model, load
@@ -20,6 +21,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Branch",
+    "Completion",
     "CompletionResult",
     "GenerationConfig",
     "Model",
@@ -34,6 +36,7 @@ __all__ = [
 
 _HOMES = {
     "Branch": "ramify.engine.branch",
+    "Completion": "ramify.client.completion",
     "CompletionResult": "ramify.engine.requests",
     "GenerationConfig": "ramify.decoding.config",
     "Model": "ramify.engine.model",

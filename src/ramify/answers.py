@@ -1,10 +1,11 @@
-"""What a model made of a `CompletionRequest`, in document 002's shapes: the same in-process and on the wire."""
+"""A `CompletionRequest` made into the engine's, and what comes of it in document 002's shapes: in-process and on the wire."""
 
 import uuid
 from datetime import UTC, datetime
 
 from ramify.data_types import (
     CompletionOutput,
+    CompletionRequest,
     CompletionStreamOutput,
     CompletionStreamResponse,
     CompletionSyncResponse,
@@ -12,9 +13,25 @@ from ramify.data_types import (
     StreamErrorContent,
     TokenOutput,
 )
-from ramify.engine.requests import CompletionResult, TokenEvent, TokenLogprob
+from ramify.engine.model import Model
+from ramify.engine.requests import CompletionResult, GenerationRequest, TokenEvent, TokenLogprob
+from ramify.errors import BadRequestError
 
-__all__ = ["new_request_id", "stream_error", "stream_piece", "whole_answer"]
+__all__ = ["generation_request", "new_request_id", "stream_error", "stream_piece", "whole_answer"]
+
+
+def generation_request(model: Model, asked: CompletionRequest, *, stream: bool = False) -> GenerationRequest:
+    """What the engine is to do. Raises InputError as `Model.request` does, and BadRequestError where the prompt fits the window
+    and max_new_tokens behind it would not."""
+    request = model.request(asked.prompt, stream=stream, logprobs=0 if asked.return_token_log_probs else None, **asked.settings())
+    prompt, window, wanted = len(request.prompt_ids), model.info.context_window, asked.max_new_tokens
+    if prompt + wanted > window:
+        raise BadRequestError(
+            f"the prompt has {prompt} tokens and max_new_tokens is {wanted}, together {prompt + wanted}; the model's context "
+            f"window holds {window}. Shorten the prompt, or ask for at most {window - prompt} tokens.",
+            param="max_new_tokens",
+        )
+    return request
 
 
 def new_request_id() -> str:

@@ -36,6 +36,12 @@ class Shape(BaseModel):
     """A shape whose refusals are ours."""
 
     def __init__(self, **fields: Any) -> None:
+        # Before pydantic, which would gather a complaint for each of a million unknown names.
+        if self.model_config.get("extra") == "forbid":
+            names = [field.alias or key for key, field in type(self).model_fields.items()]
+            unknown = next((name for name in fields if name not in names and name not in type(self).model_fields), None)
+            if unknown is not None:
+                raise _unknown(unknown, names)
         try:
             super().__init__(**fields)
         except ValidationError as error:
@@ -137,6 +143,15 @@ def _written(text: str) -> str:
     return text
 
 
+def _json_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema, where JSON can write it."""
+    try:
+        json.dumps(schema, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"JSON cannot write it ({error}); give a JSON Schema of plain values") from None
+    return schema
+
+
 Text = Annotated[str, AfterValidator(_written)]
 Words = Annotated[Text, Field(min_length=1)]
 
@@ -186,7 +201,7 @@ class CompletionRequest(Sampling):
 
     prompt: Text = _allows("a string", ...)
     include_stop_str_in_output: bool | None = _allows("True or False")
-    guided_json: dict[str, Any] | None = _allows("a JSON Schema, as a dict")
+    guided_json: Annotated[dict[str, Any], AfterValidator(_json_schema)] | None = _allows("a JSON Schema, as a dict")
     guided_regex: Text | None = _allows("a regular expression that is not empty", min_length=1)
     guided_choice: list[Words] | None = _allows("a list of strings, not empty", min_length=1)
     guided_grammar: Text | None = _allows("a Lark grammar with a rule `start`", min_length=1)
@@ -277,15 +292,17 @@ def _refusal(error: ValidationError, shape: type[BaseModel]) -> BadRequestError:
     if kind == "value_error":
         return BadRequestError(f"{name}: {first['ctx']['error']}" if name else str(first["ctx"]["error"]), param=top)
     names = {field.alias or key: field for key, field in shape.model_fields.items()}
-    if kind == "extra_forbidden":
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"the parameters are {', '.join(names)}"
-        return BadRequestError(f"{name} is not a parameter; {hint}", param=top)
     allowed = names[top].description if top in names and names[top].description else first["msg"]
     if kind == "missing":
         return BadRequestError(f"{name} is missing; it must be {allowed}", param=top)
     subject = "it" if name == top else str(top)
     return BadRequestError(f"{name} is {_shown(first['input'])}; {subject} must be {allowed}", param=top)
+
+
+def _unknown(name: str, names: list[str]) -> BadRequestError:
+    near = difflib.get_close_matches(name[:SHOWN], names, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"the parameters are {', '.join(names)}"
+    return BadRequestError(f"{name[:SHOWN]} is not a parameter; {hint}", param=name[:SHOWN])
 
 
 def _shown(value: object) -> str:

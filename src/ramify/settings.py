@@ -31,6 +31,8 @@ class Settings:
     """RAMIFY_THREADS: CPU threads of a forward pass, at least 1; None leaves the choice to torch."""
     workspace: str | None = None
     """RAMIFY_WORKSPACE: a workspace's path or URL; None leaves commands with the last one used."""
+    base_url: str | None = None
+    """RAMIFY_BASE_URL: the server that `Completion` asks; None means this process. Its key is in RAMIFY_API_KEY."""
     openai_base_url: str | None = None
     """OPENAI_BASE_URL: where `openai:NAME` is asked for; None means OpenAI's own address."""
 
@@ -48,6 +50,7 @@ class Settings:
             precision=given.get("RAMIFY_PRECISION"),
             threads=None if threads is None else int(threads),
             workspace=given.get("RAMIFY_WORKSPACE"),
+            base_url=given.get("RAMIFY_BASE_URL"),
             openai_base_url=given.get("OPENAI_BASE_URL"),
         )
 

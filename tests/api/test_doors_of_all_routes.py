@@ -55,7 +55,7 @@ def test_a_route_is_closed_without_the_token_unless_it_is_on_the_list(live: Live
 
 
 def test_the_list_of_what_is_open_is_this_and_no_longer() -> None:
-    assert sorted(OPEN_PATHS) == ["/", "/docs", "/favicon.ico", "/health"]
+    assert sorted(OPEN_PATHS) == ["/", "/docs", "/docs.js", "/favicon.ico", "/health"]
     assert OPEN_UNDER == ("/studio/",)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from ramify import __version__
-from ramify.api import errors, health, llm_engine, openai, tokens
+from ramify.api import docs_page, errors, health, llm_engine, openai, tokens
 from ramify.api import workspace as workspace_routes
 from ramify.api.auth import LOOPBACK_HOSTS, Doorkeeper
 from ramify.api.bodies import BodyLimits
@@ -26,7 +26,7 @@ from ramify.workbench.workspace import Workspace
 
 __all__ = ["ROUTERS", "create_app"]
 
-ROUTERS = (health.router, openai.router, llm_engine.router, tokens.router, workspace_routes.router)
+ROUTERS = (health.router, docs_page.router, openai.router, llm_engine.router, tokens.router, workspace_routes.router)
 
 
 def create_app(

@@ -54,6 +54,7 @@ class Asked:
     logprobs: int | None
     measure: int | None = None
     max_tokens: int | None = None
+    max_tokens_name: str = "max_tokens"
     stream: bool = False
 
     async def answer(self, request: Request, shape_for: Callable[[Model], Shape]) -> Response:
@@ -86,7 +87,8 @@ class Asked:
 
     async def _chosen(self) -> tuple[Server, str, list[Part]]:
         """Who answers, and the parts of the work."""
-        name, kept = self.model, (None,) * len(self.prompts)
+        name = self.model
+        kept: tuple[Kept | None, ...] = (None,) * len(self.prompts)
         if self.server.workspace is not None and name is not None and "@" in name:
             if self.config is not None and self.config.num_return_sequences != 1:
                 raise ApiError(400, "under a facet a prompt has one approved completion; ask for one", param="n")
@@ -104,6 +106,7 @@ class Asked:
             logprobs=self.logprobs,
             measure=self.measure,
             max_tokens=self.max_tokens if kept is None else None,
+            max_tokens_name=self.max_tokens_name,
             kept=kept,
         )
 

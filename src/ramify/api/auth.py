@@ -19,7 +19,7 @@ from ramify.api.errors import ApiError, error_response
 
 __all__ = ["LOOPBACK_HOSTS", "OPEN_PATHS", "OPEN_UNDER", "Doorkeeper", "is_open"]
 
-OPEN_PATHS = frozenset({"/", "/health", "/docs", "/favicon.ico"})
+OPEN_PATHS = frozenset({"/", "/health", "/docs", "/docs.js", "/favicon.ico"})
 """Open to GET without a token: the health check, and pages that hold nothing (they ask with a token of their own)."""
 OPEN_UNDER = ("/studio/",)
 """The studio's page, modules and styles."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from ramify.api.running import Kept
 from ramify.api.state import Server
+from ramify.decoding.stopping import FinishReason
 from ramify.errors import InputError, ModelNotFoundError, NotFoundError, RamifyError
 from ramify.models.chat import check_messages
 from ramify.store.records import CompletionRecord
@@ -84,9 +85,9 @@ def _matchable(asked: Asked) -> Any:
 def _answers(workspace: Workspace, record: CompletionRecord, prompt: Any) -> bool:
     """Whether the completion belongs to the revision that has exactly this prompt."""
     revisions = {each.id: each.prompt for each in workspace.samples.revisions(record.sample_id)}
-    return revisions.get(record.prompt_id) == prompt
+    return bool(revisions.get(record.prompt_id) == prompt)
 
 
 def _kept(record: CompletionRecord) -> Kept:
-    reason = "length" if record.truncated else "eos"
+    reason: FinishReason = "length" if record.truncated else "eos"
     return Kept(text=record.text, finish_reason=reason, token_ids=record.token_ids, fingerprint=record.fingerprint)

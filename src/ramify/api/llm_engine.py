@@ -48,6 +48,7 @@ def _asked(server: Server, name: str, body: Mapping[str, Any], *, stream: bool) 
         config=GenerationConfig(**wanted.settings()),
         logprobs=0 if wanted.return_token_log_probs else None,
         max_tokens=wanted.max_new_tokens if "max_new_tokens" in body else None,
+        max_tokens_name="max_new_tokens",
         stream=stream,
     )
 

@@ -6,13 +6,16 @@ Unknown fields are refused. What the official clients send without being asked i
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from ramify.api.errors import ApiError
 from ramify.decoding.config import GenerationConfig
 from ramify.errors import ConfigError
 
 __all__ = ["ChatRequest", "CompletionRequest", "Fields", "StreamOptions", "config_of"]
+
+
+MOST_FIELDS = 200
 
 
 def _unicode(text: str) -> str:
@@ -32,6 +35,14 @@ class Fields(BaseModel):
     """Nothing is ignored, and nothing is taken for what it is not (no "5" for 5)."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few(cls, given: Any) -> Any:
+        """One unknown field is told at once: a million of them would be a million complaints first."""
+        if isinstance(given, dict) and len(given) > MOST_FIELDS:
+            raise ValueError(f"it has {len(given)} fields, and at most {MOST_FIELDS} are known")
+        return given
 
 
 class StreamOptions(Fields):
@@ -66,7 +77,9 @@ class StructuredOutputs(Fields):
 class Sampling(Fields):
     """How tokens are chosen. A field without a description is OpenAI's or vLLM's own, with its meaning there."""
 
-    model: Text | None = Field(None, description="A name of /v1/models, or name@facet; left out, the server's default.")
+    model: Text | None = Field(
+        None, min_length=1, description="A name of /v1/models, or name@facet; left out, the server's default."
+    )
     n: int | None = Field(None, ge=1, le=128)
     temperature: float | None = Field(None, ge=0, description="0 is greedy; left out, 1.")
     top_p: float | None = None

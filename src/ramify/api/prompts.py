@@ -19,7 +19,7 @@ GAPS = (
 """The control tokens of models that fill in (Qwen, StarCoder and Gemma; the last, DeepSeek's, stand for begin, hole and end)."""
 
 OWN_ARGUMENTS = frozenset(
-    {"messages", "prefill", "add_generation_prompt", "continue_final", "tools", "documents", "strftime_now"}
+    {"self", "messages", "prefill", "add_generation_prompt", "continue_final", "tools", "documents", "strftime_now"}
 )
 
 
@@ -65,6 +65,9 @@ def chat_ids(
         chat: ChatTemplate | None = model.chat
         if chat is None:
             raise UnsupportedError(f"{model.info.name} has no chat template, so it takes no messages; use /v1/completions")
+        nameless = next((name for name in variables or {} if not name.isidentifier() or name.startswith("_")), None)
+        if nameless is not None:
+            raise InputError(f"chat_template_kwargs has {nameless[:100]!r}, which cannot be a variable of a template")
         taken = sorted(set(variables or {}) & OWN_ARGUMENTS)
         if taken:
             raise InputError(f"chat_template_kwargs has {taken[0]!r}, which is said by the request's own fields")

@@ -71,6 +71,8 @@ class Part:
     """How many alternatives the prompt's own tokens are measured with; None: they are not measured."""
     max_tokens: int | None = None
     """What the request named; it must fit behind the prompt."""
+    max_tokens_name: str = "max_tokens"
+    """What the request called it."""
     kept: Kept | None = None
     """Given as it is, whatever the settings say."""
 
@@ -176,8 +178,9 @@ class Run:
     async def until_over(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, or the error that ended the request before."""
         task = asyncio.create_task(work)
+        either: set[asyncio.Future[Any]] = {task, self._over}
         try:
-            await asyncio.wait({task, self._over}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
                 await self._over
             return task.result()
@@ -216,10 +219,10 @@ class Run:
             if part.max_tokens is not None and len(prompt_ids) + part.max_tokens > window > len(prompt_ids):
                 raise ApiError(
                     400,
-                    f"the prompt has {len(prompt_ids)} tokens and max_tokens is {part.max_tokens}, together "
+                    f"the prompt has {len(prompt_ids)} tokens and {part.max_tokens_name} is {part.max_tokens}, together "
                     f"{len(prompt_ids) + part.max_tokens}; the model's context window holds {window}. "
                     "Shorten the prompt, or ask for fewer tokens",
-                    param="max_tokens",
+                    param=part.max_tokens_name,
                     code="context_length_exceeded",
                 )
             # What is only measured is checked like what goes on: for its ids, and for its room.
@@ -319,9 +322,11 @@ class Run:
     ) -> None:
         """A kept completion as if it had been made now, measured under this model where that was asked for."""
         assert self._model is not None
-        ids = kept.token_ids if kept.fingerprint == self._model.info.fingerprint else None
-        if ids is None:
-            ids = await off_loop(len(kept.text), lambda: tuple(self._model.codec.encode(kept.text)))  # type: ignore[union-attr]
+        codec = self._model.codec
+        if kept.token_ids is not None and kept.fingerprint == self._model.info.fingerprint:
+            ids = kept.token_ids
+        else:
+            ids = await off_loop(len(kept.text), lambda: tuple(codec.encode(kept.text)))
         logprobs: tuple[TokenLogprob, ...] | None = None
         if request.logprobs is not None:
             logprobs = ()

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request
 from pydantic import Field, model_validator
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from ramify.api.openai_answers import spelt
 from ramify.api.openai_fields import Fields
@@ -43,7 +43,7 @@ class DetokenizeRequest(Fields):
 
 
 @router.post("/tokenize", response_model=None)
-async def tokenize(body: Annotated[TokenizeRequest, Body()], server: ServerState, request: Request) -> dict[str, Any] | Response:
+async def tokenize(body: Annotated[TokenizeRequest, Body()], server: ServerState, request: Request) -> Response:
     """The ids that a request with this prompt gives the model."""
     model: Model = await server.models.aget(body.model)
     if body.prompt is not None:
@@ -57,12 +57,13 @@ async def tokenize(body: Annotated[TokenizeRequest, Body()], server: ServerState
         )
         length = sum(len(str(message)) for message in body.messages or ())
 
-    def work() -> dict[str, Any]:
+    def work() -> Response:
         ids, _ = encode(model)
         found: dict[str, Any] = {"count": len(ids), "max_model_len": model.info.context_window, "tokens": list(ids)}
         if body.return_token_strs:
             found["token_strs"] = [spelt(model.codec, i) for i in ids]
-        return found
+        # Written here: a million ids would keep the event loop for seconds.
+        return JSONResponse(found)
 
     try:
         return await while_connected(request.receive, off_loop(length, work))

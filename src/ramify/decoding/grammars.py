@@ -15,8 +15,8 @@ import numpy as np
 from llguidance import LLMatcher
 from numpy.typing import NDArray
 
-from ramify.decoding.lark import endless_rules
-from ramify.decoding.schemas import endless_references, misspelt, neutralised, unenforced
+from ramify.decoding.lark import count_rules, endless_rules
+from ramify.decoding.schemas import endless_references, misspelt, neutralised, unenforced, unfinished_patterns
 from ramify.decoding.words import fold
 from ramify.errors import ConstraintError
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Grammar", "TooComplexError", "compile_choices", "compile_lark", "compile_regex", "compile_schema"]
 
 _TRIAL_TOKENS = 48
+_MOST_RULES = 1000
+"""llguidance follows rules that refer to rules by recursion: 4,000 in a row overflow the stack and end the process."""
 
 
 class TooComplexError(ConstraintError):
@@ -88,10 +90,17 @@ def compile_schema(schema: Mapping[str, Any] | bool | str, vocabulary: "Vocabula
     Not more, because a model that is free to write spaces may do nothing else until its budget ends.
     The schema's own `x-guidance` options cannot loosen this.
     """
-    found = json.loads(schema) if isinstance(schema, str) else schema
-    if found is False:
+    try:
+        found = json.loads(schema) if isinstance(schema, str) else schema
+        return _compile_schema({} if found is True else found, vocabulary)
+    except RecursionError:
+        raise ConstraintError("json_schema nests, or refers from part to part, too deeply to be followed; flatten it") from None
+
+
+def _compile_schema(found: Mapping[str, Any] | bool, vocabulary: "Vocabulary") -> Grammar:
+    if isinstance(found, bool):
         raise ConstraintError("json_schema is false, which no JSON fits; give a schema that allows something")
-    found = {} if found is True else dict(found)
+    found = dict(found)
     endless = endless_references(found)
     if endless:
         raise ConstraintError(
@@ -101,6 +110,8 @@ def compile_schema(schema: Mapping[str, Any] | bool | str, vocabulary: "Vocabula
     ignored = unenforced(found)
     if ignored:
         raise ConstraintError(f"json_schema uses {', '.join(ignored)}, which cannot be enforced; leave that out")
+    for pattern in unfinished_patterns(found):
+        raise ConstraintError(f"json_schema has the pattern {pattern[-100:]!r}, which ends in a backslash that escapes nothing")
     for key, known in misspelt(found):
         raise ConstraintError(f"json_schema uses {key!r}, which is no keyword; did you mean {known!r}?")
     options: Any = {"whitespace_flexible": True, "whitespace_pattern": " ?", "lenient": False, "coerce_one_of": False}
@@ -145,6 +156,9 @@ def compile_choices(
 
 def compile_lark(grammar: str, vocabulary: "Vocabulary") -> Grammar:
     """A sentence of the Lark grammar (llguidance's dialect), from its rule `start`."""
+    rules = count_rules(grammar)
+    if rules > _MOST_RULES:
+        raise ConstraintError(f"grammar has {rules} rules and terminals; at most {_MOST_RULES} can be followed: write it shorter")
     _refuse_invalid("grammar", LLMatcher.grammar_from_lark(grammar), vocabulary)
     endless = endless_rules(grammar)
     if endless:

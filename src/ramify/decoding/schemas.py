@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["endless_references", "misspelt", "neutralised", "unenforced"]
+__all__ = ["endless_references", "misspelt", "neutralised", "unenforced", "unfinished_patterns"]
 
 _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _LISTED = ("anyOf", "oneOf", "allOf", "prefixItems", "items", "additionalItems")
@@ -55,6 +55,13 @@ def misspelt(schema: Any) -> list[tuple[str, str]]:
     unknown = {key for part in subschemas(schema) for key in part if key not in _KNOWN}
     near = {key: difflib.get_close_matches(key, _KNOWN, n=1, cutoff=0.85) for key in sorted(unknown)}
     return [(key, matches[0]) for key, matches in near.items() if matches]
+
+
+def unfinished_patterns(schema: Any) -> list[str]:
+    """The patterns that end in a lone backslash: it would escape what the compiler puts behind them."""
+    found = [key for part in subschemas(schema) for key in part.get("patternProperties", ())]
+    found += [part["pattern"] for part in subschemas(schema) if "pattern" in part]
+    return [text for text in found if isinstance(text, str) and (len(text) - len(text.rstrip("\\"))) % 2]
 
 
 def neutralised(schema: Any) -> Any:

@@ -20,9 +20,6 @@ class StopStrings:
         self.include = include
         self.matched: str | None = None
         self._held = ""
-        # Every way in which some stop string may have begun, for the longest possible suffix.
-        self._beginnings = frozenset(string[:size] for string in self.strings for size in range(1, len(string)))
-        self._longest = max((len(beginning) for beginning in self._beginnings), default=0)
 
     def feed(self, text: str) -> tuple[str, str | None]:
         """Take the next piece. Returns the text that may be shown now, and the stop string once one matched.
@@ -37,7 +34,7 @@ class StopStrings:
             end, begin, self.matched = min(found)
             self._held = ""
             return text[: end if self.include else begin], self.matched
-        held = next((size for size in range(min(self._longest, len(text)), 0, -1) if text[-size:] in self._beginnings), 0)
+        held = max((_begun(text, string) for string in self.strings), default=0)
         shown, self._held = text[: len(text) - held], text[len(text) - held :]
         return shown, None
 
@@ -45,3 +42,16 @@ class StopStrings:
         """The text still held back, when the completion ended in another way."""
         held, self._held = self._held, ""
         return held
+
+
+def _begun(text: str, string: str) -> int:
+    """The length of the longest end of `text` that begins `string` and is not all of it.
+
+    Nothing is kept between calls: all beginnings of a long string would take its length squared.
+    """
+    at = text.find(string[0], max(0, len(text) - len(string) + 1))
+    while at >= 0:
+        if string.startswith(text[at:]):
+            return len(text) - at
+        at = text.find(string[0], at + 1)
+    return 0

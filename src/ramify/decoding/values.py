@@ -75,9 +75,13 @@ def flag(value: Any) -> bool:
 
 
 def text(value: Any) -> str:
-    """A string with at least one character."""
+    """A string with at least one character, none of them half of one (a lone surrogate)."""
     if not isinstance(value, str) or not value:
         raise UnfitError
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UnfitError from error
     return value
 
 
@@ -178,8 +182,8 @@ def schema(value: Any) -> dict[str, Any] | bool | str:
     """A JSON Schema as a dict, a bool, or their JSON text; kept as given, dicts copied."""
     if isinstance(value, str):
         try:
-            found = json.loads(value)
-        except json.JSONDecodeError as error:
+            found = json.loads(text(value))
+        except (ValueError, RecursionError) as error:
             raise UnfitError from error
         if not isinstance(found, dict | bool):
             raise UnfitError
@@ -189,7 +193,7 @@ def schema(value: Any) -> dict[str, Any] | bool | str:
     if not isinstance(value, Mapping):
         raise UnfitError
     try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+        return copy.deepcopy(dict(value))
+    except (TypeError, ValueError, RecursionError) as error:
         raise UnfitError from error
-    return copy.deepcopy(dict(value))

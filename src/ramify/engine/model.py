@@ -296,8 +296,10 @@ class Model:
                 "max_length counts both, so raise it, or use max_new_tokens",
                 ("max_length",),
             )
-        if config.pad_token_id is not None:
-            self._checked_ids((config.pad_token_id,), "pad_token_id")
+        for name, given in (("pad_token_id", config.pad_token_id), ("bos_token_id", config.bos_token_id)):
+            if given is not None:
+                self._checked_ids((given,), name)
+        self._checked_ids(config.stop_token_ids or (), "stop_token_ids")
         request = GenerationRequest(
             prompt_ids=prompt_ids,
             prefill_ids=prefill_ids,

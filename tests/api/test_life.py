@@ -1,0 +1,81 @@
+"""How a server begins and ends: as a process of its own, by signals."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from tests.api.gates import gated
+from tests.api.listening import TOKEN, listening
+from tests.api.serving_process import serving
+
+from ramify.api.app import create_app
+from ramify.api.state import Limits
+
+
+def test_serve_takes_its_token_from_the_environment_and_ends_by_sigterm_when_its_streams_have(tmp_path: Path) -> None:
+    with serving(tmp_path, ["--drain-timeout", "60"]) as running, running.client() as client:
+        assert client.get("/v1/models", headers={"authorization": ""}).status_code == 401
+        assert client.get("/v1/models").json()["data"][0]["id"] == "tiny"
+        body = {"prompt": "Once upon a time", "max_tokens": 100, "ignore_eos": True, "stream": True, "temperature": 0}
+        with client.stream("POST", "/v1/completions", json=body) as answer:
+            pieces = answer.iter_lines()
+            first = next(pieces)
+            running.process.send_signal(signal.SIGTERM)
+            lines = [first, *(line for line in pieces if line)]
+        assert lines[-1] == "data: [DONE]"
+        assert sum('"text"' in line for line in lines) > 20
+        assert '"finish_reason":"length"' in lines[-2]
+        assert running.process.wait(30) == 0
+
+
+def test_a_token_is_made_and_printed_once_where_none_was_given(tmp_path: Path) -> None:
+    with serving(tmp_path, key="") as running:
+        said = (tmp_path / "stderr").read_text()
+        (made,) = re.findall(r"^token: (\S{40,})$", said, re.MULTILINE)
+        assert said.count(made) == 1
+        with running.client(headers={"authorization": f"Bearer {made}"}) as client:
+            assert client.get("/v1/models").status_code == 200
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "ramify", "serve", "--port", port]
+        done = subprocess.run(
+            command, env={**os.environ, "RAMIFY_HOME": str(tmp_path)}, capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert f"127.0.0.1:{port} cannot be had" in done.stderr
+
+
+def test_what_does_not_end_in_time_is_ended_with_an_error() -> None:
+    model, gate = gated()
+    app = create_app(token=TOKEN, load=lambda name: model, limits=Limits(drain_timeout_s=0.3))
+    with listening(app) as live:
+        body = {"prompt": "Once upon a time", "max_tokens": 50, "ignore_eos": True}
+        plain: list[Any] = []
+        asking = threading.Thread(target=lambda: plain.append(live.client().post("/v1/completions", json=body)))
+        with live.client() as client, client.stream("POST", "/v1/completions", json={**body, "stream": True}) as answer:
+            asking.start()
+            gate.arrives()
+            gate.step()
+            pieces = answer.iter_lines()
+            first = next(pieces)
+            gate.arrives()
+            live.server.drain()
+            assert "text" in first
+            lines = [line for line in pieces if line]
+        asking.join(30)
+        assert '"code":"draining"' in lines[-2]
+        assert lines[-1] == "data: [DONE]"
+        assert (plain[0].status_code, plain[0].json()["error"]["code"]) == (503, "draining")
+        late = live.client().post("/v1/completions", json=body)
+        assert (late.status_code, late.json()["error"]["code"]) == (503, "draining")
+        assert live.client().get("/health").json() == {"status": "draining"}
+        gate.leave_open()
