@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from ramify.errors import InputError
 from ramify.store.packing import (
+    alternative_columns,
     pack_alternatives,
     pack_candidates,
     pack_ids,
@@ -66,3 +67,16 @@ def test_an_id_that_no_vocabulary_has_is_refused(ids: list[int]) -> None:
 def test_a_logprob_that_is_none_is_refused(logprob: float) -> None:
     with pytest.raises(InputError, match="at most 0"):
         pack_measures([(logprob, 1, 0.0)])
+
+
+def test_columns_of_some_alternatives_are_those_of_the_rows() -> None:
+    rows = [[(1, -0.5), (2, -1.0)], [], [(3, -0.25)], [(4, -0.5), (5, -0.75), (6, -2.0)]]
+    packed = pack_alternatives(rows)
+    assert packed is not None
+    for start in range(5):
+        for end in range(start + 1, 5):
+            for most in (1, 2, 9):
+                wanted = [row[:most] for row in rows[start:end]]
+                flat = [pair for row in wanted for pair in row]
+                expected = ([len(row) for row in wanted], [i for i, _ in flat], [value for _, value in flat])
+                assert alternative_columns(packed, start, end, most) == expected

@@ -117,9 +117,7 @@ def test_a_beam_tree_and_blocks_begin_at_the_sample(ws: Workspace, model: Model)
     assert ws.blocks(sample, model=model).propose(1)[0].text == "bc"
 
 
-def test_the_target_model_is_the_facet_s_then_its_ancestors_then_the_workspace_s(
-    ws: Workspace,
-) -> None:
+def test_the_target_model_is_the_facet_s_then_its_ancestors_then_the_workspace_s(ws: Workspace) -> None:
     asked: list[str] = []
 
     def load(name: str) -> Model:

@@ -24,6 +24,7 @@ from ramify.errors import InputError
 __all__ = [
     "UNTOLD",
     "Measures",
+    "alternative_columns",
     "pack_alternatives",
     "pack_candidates",
     "pack_ids",
@@ -136,6 +137,22 @@ def unpack_alternatives(packed: bytes | None, tokens: int) -> list[tuple[tuple[i
     pairs = list(zip(ids, values, strict=True))
     ends = np.cumsum(counts).tolist()
     return [tuple(pairs[end - count : end]) for end, count in zip(ends, counts.tolist(), strict=True)]
+
+
+def alternative_columns(packed: bytes, start: int, end: int, most: int) -> tuple[list[int], list[int], list[float]]:
+    """Of tokens [start, end): how many alternatives each has, at most `most`, and then all their ids and logprobs in a row."""
+    whole = zlib.decompress(packed)
+    rows = int.from_bytes(whole[:4], "big")
+    counts = _from_plane(whole[4 : 4 + 2 * rows], rows, 2)
+    total, at = int(counts.sum()), 4 + 2 * rows
+    ends = np.cumsum(counts)
+    shown = slice(int(ends[start - 1]) if start else 0, int(ends[end - 1]) if end else 0)
+    # The place of each alternative in its own token's list says whether it is among the first.
+    places = np.arange(total) - np.repeat(ends - counts, counts)
+    keep = places[shown] < most
+    ids = _from_plane(whole[at : at + 3 * total], total, 3)[shown][keep]
+    values = _nats(_from_plane(whole[at + 3 * total :], total, 4)[shown][keep])
+    return np.minimum(counts[start:end], most).tolist(), ids.tolist(), values.tolist()
 
 
 def pack_candidates(candidates: Iterable[tuple[int, float]]) -> bytes:

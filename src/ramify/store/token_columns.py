@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 from ramify.errors import InputError, NotFoundError
 from ramify.store import tables
 from ramify.store.changes import chunks
-from ramify.store.packing import unpack_alternatives, unpack_ids, unpack_measures
+from ramify.store.packing import alternative_columns, unpack_ids, unpack_measures
 
 if TYPE_CHECKING:
     from ramify.store.database import Database
@@ -84,43 +84,44 @@ def _columns(
     connection: Connection, completion_id: int, head: Any, row: Any, start: int, end: int | None, most: int
 ) -> TokenColumns:
     own = row is None or row.token_ids is None
-    ids = unpack_ids(bytes(head.token_ids if own else row.token_ids))
+    packed = bytes(head.token_ids if own else row.token_ids)
+    total = len(packed) // 3
     first = 0 if row is None else row.start
-    stop = len(ids) if end is None else min(end, len(ids))
-    start = min(start, len(ids))
-    shown = ids[start:stop]
+    stop = total if end is None else min(end, total)
+    start = min(start, stop)
+    shown = unpack_ids(packed[3 * start : 3 * stop])
     logprobs: list[float | None] | None = None
     ranks: list[int | None] | None = None
     entropies: list[float | None] | None = None
     offsets: list[int] | None = None
-    flat: list[tuple[int, float]] = []
+    ids: list[int] = []
+    values: list[float] = []
     if row is not None:
-        # Places before the first measured token, and behind the last where a draft grew on, have none.
-        places = range(start - first, stop - first)
-        measures = unpack_measures(bytes(row.measures))
-        kept = [measures[i] if 0 <= i < len(measures) else (None, None, None) for i in places]
-        logprobs, ranks, entropies = ([entry[k] for entry in kept] for k in range(3))  # type: ignore[assignment]
+        # Only what is asked for is unpacked. Places before the first measured token, and behind the last, have no measures.
+        low, high = (min(max(place - first, 0), row.token_count) for place in (start, stop))
+        before = [None] * max(0, min(first, stop) - start)
+        measures = unpack_measures(bytes(row.measures)[10 * low : 10 * high])
+        behind = [None] * (stop - start - len(before) - len(measures))
+        logprobs, ranks, entropies = ([*before, *(each[k] for each in measures), *behind] for k in range(3))  # type: ignore[assignment]
         if row.alternatives is not None and most:
-            others = unpack_alternatives(bytes(row.alternatives), row.token_count)
-            mine = [others[i][:most] if 0 <= i < len(others) else () for i in places]
-            offsets = list(accumulate((len(each) for each in mine), initial=0))
-            flat = [pair for each in mine for pair in each]
+            counts, ids, values = alternative_columns(bytes(row.alternatives), low, high, most) if high > low else ([], [], [])
+            offsets = list(accumulate((*(0 for _ in before), *counts, *(0 for _ in behind)), initial=0))
     model_id = head.model_id if row is None else row.model_id
-    wanted = {*shown, *(token_id for token_id, _ in flat)}
+    wanted = {*shown, *ids}
     return TokenColumns(
         completion_id=completion_id,
         model=head.name if row is None else row.name,
         fingerprint=head.fingerprint if row is None else row.fingerprint,
         start=start,
-        total=len(ids),
+        total=total,
         own=own,
         ids=shown,
         logprobs=logprobs,
         ranks=ranks,
         entropies=entropies,
         offsets=offsets,
-        alternative_ids=[token_id for token_id, _ in flat],
-        alternative_logprobs=[value for _, value in flat],
+        alternative_ids=ids,
+        alternative_logprobs=values,
         pieces=_pieces(connection, model_id, sorted(wanted)),
     )
 

@@ -42,7 +42,7 @@ class Beginning:
     """The parent's token at which this one leaves it."""
 
 
-def after_prompt(database: Database, model: Model, sample: SampleRecord, prefill: str | None = None) -> Beginning:
+def after_prompt(model: Model, sample: SampleRecord, prefill: str | None = None) -> Beginning:
     """The sample's current prompt and a prefill. Raises InputError, PromptTooLongError."""
     whole, filled = model.ids_of(sample.prompt, prefill)
     return Beginning(

@@ -27,8 +27,9 @@ class Next:
     """Spelt out, special tokens too."""
     logprobs: list[float]
     """Raw, at temperature 1; minus infinity for an EOS that cannot be said."""
+    probabilities: list[float]
     processed: list[float] | None
-    """After the processors, minus infinity for what they removed; None where none acts."""
+    """Logprobs after the processors, minus infinity for what they removed; None where none acts."""
     ranks: list[int]
     ends: list[bool]
     """Whether it is an EOS."""
@@ -74,15 +75,17 @@ def next_of(
         if found >= k and left <= 0:
             break
     ids = [token_id for token_id, _, _ in shown]
+    probabilities = torch.softmax(logits.double(), dim=-1).float()[ids].tolist()
     after = None if processed is None else torch.log_softmax(processed.double(), dim=-1)[ids].tolist()
     return Next(
         token_ids=ids,
         texts=[spelt[token_id].decode("utf-8", errors="replace") for token_id in ids],
         logprobs=[value for _, value, _ in shown],
+        probabilities=probabilities,
         processed=after,
         ranks=[place for _, _, place in shown],
         ends=[token_id in ends for token_id in ids],
-        others=max(0.0, 1.0 - math.fsum(math.exp(value) for _, value, _ in shown)),
+        others=max(0.0, 1.0 - math.fsum(probabilities)),
         entropy=float(entropy(raw.float().unsqueeze(0))[0]),
     )
 

@@ -1,6 +1,7 @@
 """Token by token from the middle of a completion: its first tokens stay as they are, a person picks the rest."""
 
 from dataclasses import replace
+from typing import Any
 
 from ramify.decoding.config import GenerationConfig
 from ramify.engine.branch import Branch
@@ -77,7 +78,7 @@ class Picking:
         self._check_open()
         return replace(self.beginning, ids=self.token_ids, spans=tuple(self.spans), logprobs=self.measured)
 
-    def candidates(self, k: int = 20, *, search: str | None = None, config: GenerationConfig | None = None) -> Next:
+    def next(self, k: int = 20, *, search: str | None = None, config: GenerationConfig | None = None) -> Next:
         """The k likeliest next tokens and every EOS, before and after the config's processors. InputError after the end."""
         self._check_open()
         start = (*self.beginning.prompt_ids, *self.beginning.ids)
@@ -103,10 +104,10 @@ class Picking:
             raise InputError("there is no token to take back; what it began with stays")
         self._steps.pop()[0].free()
 
-    def finish(self, config: GenerationConfig | None = None) -> CompletionResult:
+    def finish(self, config: GenerationConfig | None = None, **fields: Any) -> CompletionResult:
         """Let the model write the rest. `save` keeps both."""
         self._check_open()
-        settings = config or GenerationConfig()
+        settings = (config or GenerationConfig()).replace(**fields)
         if settings.num_return_sequences > 1:
             raise InputError(f"num_return_sequences is {settings.num_return_sequences}; one completion is made here")
         self.finished = self.branch.complete(settings, logprobs=ALTERNATIVES)
@@ -154,4 +155,4 @@ class Picking:
 
     def _check_open(self) -> None:
         if self.finished is not None or self.ended:
-            raise InputError("this completion has ended; undo takes the last step back")
+            raise InputError("this completion has ended; undo takes the last token back")

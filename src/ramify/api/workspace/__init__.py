@@ -8,6 +8,7 @@ from fastapi import APIRouter
 
 from ramify.api.workspace import (
     blocks,
+    bulk,
     completions,
     draft_events,
     drafts,
@@ -29,7 +30,7 @@ __all__ = ["router"]
 router = APIRouter(prefix="/api", responses={"4XX": {"model": ErrorShape}, "5XX": {"model": ErrorShape}})
 # The fixed paths of a room come before those with a number in them: /drafts/events before /drafts/{draft_id}.
 for room in (
-    *(library, samples, completions, tokens, draft_events, drafts, sessions, trees, tree_growing, blocks),
+    *(library, bulk, samples, completions, tokens, draft_events, drafts, sessions, trees, tree_growing, blocks),
     *(facets, judging, history, models),
 ):
     router.include_router(room.router)

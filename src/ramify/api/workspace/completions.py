@@ -8,9 +8,8 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field, JsonValue
 
 from ramify.api.workspace.desk import Desk, DeskState
-from ramify.api.workspace.selecting import Flag, Given, Selection, flag, given
+from ramify.api.workspace.selecting import Flag, Given, flag, given
 from ramify.api.workspace.shapes import After, Body, Id, Items, Limit, Nats, Page, Shape, cursor_of, place_of
-from ramify.errors import InputError
 from ramify.store.overview import judged, measured
 from ramify.store.records import CompletionRecord
 from ramify.store.versions import check_version, version_of
@@ -22,15 +21,6 @@ router = APIRouter(tags=["completions"])
 
 Span = tuple[int, int, Literal["prefill", "sampled", "picked", "typed", "imported"]]
 """[start, end) and where it came from."""
-
-ACTIONS = Literal["archive", "restore", "hide", "show", "tag", "untag", "label", "rate", "truncated", "delete"]
-NEEDS: dict[str, tuple[str, ...]] = {
-    "tag": ("tags",),
-    "untag": ("tags",),
-    "label": ("labels",),
-    "rate": ("facet",),
-    "truncated": ("truncated",),
-}
 
 
 class Labels(Body):
@@ -115,20 +105,6 @@ class CompletionChange(Body):
     version: str | None = None
 
 
-class CompletionBulk(Selection):
-    action: ACTIONS
-    tags: list[str] | None = None
-    labels: Labels | None = None
-    facet: str | None = None
-    rating: Annotated[int, Field(ge=0, le=10)] | None = None
-    truncated: bool | None = None
-
-
-class ChangedCompletions(Shape):
-    matched: int
-    changed: int
-
-
 def completion_shapes(desk: Desk, records: Sequence[CompletionRecord]) -> list[CompletionShape]:
     """Records with their judgements and measures, in their order."""
     ids = [record.id for record in records]
@@ -209,47 +185,6 @@ def completions_of_sample(
         sample_id, prompt_id=prompt_id, archived=flag(archived), hidden=flag(hidden), draft=flag(draft)
     )
     return Items(items=completion_shapes(desk, records))
-
-
-@router.post("/completions/bulk")
-def change_completions(desk: DeskState, body: CompletionBulk) -> ChangedCompletions:
-    """One action on many completions; undone as one."""
-    database = desk.database
-    _check_fields(body)
-    with database.action(f"{body.action} completions"):
-        ids = body.resolve(lambda filter_: database.search.all_completion_ids(filter_, archived=None, hidden=None))
-        there = [record.id for record in database.completions.get_many(ids)]
-        if body.action in ("archive", "restore"):
-            changed = database.completions.archive(there, body.action == "archive")
-        elif body.action in ("hide", "show"):
-            changed = database.completions.hide(there, body.action == "hide")
-        elif body.action == "truncated":
-            changed = database.completions.mark_truncated(there, bool(body.truncated))
-        elif body.action == "tag":
-            changed = database.tags.put(body.tags or (), completions=there)
-        elif body.action == "untag":
-            changed = database.tags.take(body.tags or (), completions=there)
-        elif body.action == "label":
-            assert body.labels is not None
-            changed = database.completions.label(there, **body.labels.model_dump(exclude_unset=True))
-        elif body.action == "rate":
-            database.judgements.rate_many(there, body.facet or "", body.rating)
-            changed = len(there)
-        else:
-            database.completions.delete(there)
-            changed = len(there)
-    return ChangedCompletions(matched=len(ids), changed=changed)
-
-
-def _check_fields(body: CompletionBulk) -> None:
-    needs = NEEDS.get(body.action, ())
-    for name in needs:
-        if getattr(body, name) is None:
-            raise InputError(f"the action {body.action!r} needs {name}")
-    allowed = {*needs, *(("rating",) if body.action == "rate" else ())}
-    for name in ("tags", "labels", "facet", "rating", "truncated"):
-        if getattr(body, name) is not None and name not in allowed:
-            raise InputError(f"the action {body.action!r} takes no {name}")
 
 
 # ------------------------------------------------------------ one

@@ -79,7 +79,7 @@ async def generate(desk: DeskState, sample_id: Id, body: NewDrafts) -> Items[Com
         names: list[str | None] = list(dict.fromkeys(body.models)) if body.models else [None]
         models = [desk.any_model(name, body.facet) for name in names]
         here = [model for model in models if not isinstance(model, Remote)]
-        made = [(model, after_prompt(desk.database, model, sample, body.prefill)) for model in here]
+        made = [(model, after_prompt(model, sample, body.prefill)) for model in here]
         remote = [(model, sample, body.prefill) for model in models if isinstance(model, Remote)]
         return start_drafts(desk, made, body.config, body.n, remote)
 

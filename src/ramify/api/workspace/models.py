@@ -228,7 +228,7 @@ async def check_config(desk: DeskState, body: CheckConfig) -> CheckedConfig:
         tokens = window = None
         if body.sample is not None:
             model = desk.model(body.model, body.facet)
-            start = after_prompt(desk.database, model, desk.database.samples.get(body.sample), body.prefill)
+            start = after_prompt(model, desk.database.samples.get(body.sample), body.prefill)
             model.request_of_ids((*start.prompt_ids, *start.ids), start.ids, found)
             tokens, window = len(start.prompt_ids) + len(start.ids), model.info.context_window
         return CheckedConfig(

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import Field, JsonValue
 
 from ramify.api.workspace.desk import Desk, DeskState
-from ramify.api.workspace.selecting import Given, Selection, flag, given
+from ramify.api.workspace.selecting import Given, flag, given
 from ramify.api.workspace.shapes import (
     After,
     Body,
@@ -22,7 +22,6 @@ from ramify.api.workspace.shapes import (
     cursor_of,
     place_of,
 )
-from ramify.errors import InputError
 from ramify.store.overview import SampleCounts, sample_counts
 from ramify.store.records import ImageRecord, SampleRecord
 from ramify.store.versions import check_version, version_of
@@ -117,17 +116,6 @@ class RowsWanted(Body):
     ids: Annotated[list[RowId], Field(max_length=500)]
 
 
-class SampleBulk(Selection):
-    action: Literal["archive", "restore", "hide", "show", "group", "tag", "untag", "delete"]
-    group: str | None = None
-    tags: list[str] | None = None
-
-
-class Changed(Shape):
-    matched: int
-    changed: int = Field(description="Those that were not so already.")
-
-
 def sample_shape(record: SampleRecord) -> SampleShape:
     return SampleShape.model_validate(
         {
@@ -214,39 +202,6 @@ def sample_ids(desk: DeskState, wanted: Given, order: Literal["newest", "oldest"
 def sample_rows(desk: DeskState, body: RowsWanted) -> Items[SampleRow]:
     """The rows of these ids, in this order; what is gone is left out."""
     return Items(items=_rows(desk, body.ids))
-
-
-@router.post("/samples/bulk")
-def change_samples(desk: DeskState, body: SampleBulk) -> Changed:
-    """One action on many samples; undone as one."""
-    database = desk.database
-    needed = {"group": body.group, "tag": body.tags, "untag": body.tags}.get(body.action, "")
-    if needed is None:
-        raise InputError(f"the action {body.action!r} needs {'group' if body.action == 'group' else 'tags'}")
-    extra = [
-        n
-        for n, v, of in (("group", body.group, ("group",)), ("tags", body.tags, ("tag", "untag")))
-        if v is not None and body.action not in of
-    ]
-    if extra:
-        raise InputError(f"the action {body.action!r} takes no {extra[0]}")
-    with database.action(f"{body.action} samples"):
-        ids = body.resolve(lambda filter_: database.search.all_sample_ids(filter_, archived=None, hidden=None))
-        there = [record.id for record in database.samples.get_many(ids)]
-        if body.action in ("archive", "restore"):
-            changed = database.samples.archive(there, body.action == "archive")
-        elif body.action in ("hide", "show"):
-            changed = database.samples.hide(there, body.action == "hide")
-        elif body.action == "group":
-            changed = database.samples.move(there, body.group or "")
-        elif body.action == "tag":
-            changed = database.tags.put(body.tags or (), samples=there)
-        elif body.action == "untag":
-            changed = database.tags.take(body.tags or (), samples=there)
-        else:
-            database.samples.delete(there)
-            changed = len(there)
-    return Changed(matched=len(ids), changed=changed)
 
 
 # ------------------------------------------------------------ one

@@ -91,7 +91,7 @@ async def start_session(desk: DeskState, sample_id: Id, body: NewSession) -> Ses
     def started() -> SessionShape:
         sample = desk.database.samples.get(sample_id)
         model = desk.model(body.model, body.facet)
-        start = after_prompt(desk.database, model, sample, body.prefill)
+        start = after_prompt(model, sample, body.prefill)
         return _shape(desk.sessions.put(Picking(desk.database, model, start), sample_id), body.k)
 
     return await desk.waiting(started)
@@ -146,7 +146,7 @@ async def session_candidates(
     def found() -> CandidatesShape:
         with desk.sessions.using(key) as held:
             made = held.thing
-            return candidates_shape(len(made.token_ids), made.candidates(k, search=search, config=settings))
+            return candidates_shape(len(made.token_ids), made.next(k, search=search, config=settings))
 
     return await desk.waiting(found)
 
@@ -242,7 +242,7 @@ def _shape(held: Held[Picking], k: int) -> SessionShape:
         origins=[(span.start, span.end, span.origin) for span in made.spans],
         ended=made.ended,
         finished=None if made.finished is None else made.finished.finish_reason,
-        candidates=candidates_shape(len(ids), made.candidates(k)) if open_ else None,
+        candidates=candidates_shape(len(ids), made.next(k)) if open_ else None,
     )
 
 

@@ -1,6 +1,5 @@
 """A completion token by token, as columns: probabilities, ranks, entropies and what else the model could have said."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
@@ -201,7 +200,7 @@ def candidates_shape(position: int, found: Next) -> CandidatesShape:
         ids=found.token_ids,
         text=found.texts,
         logprob=finite(found.logprobs),
-        probability=[math.exp(value) for value in found.logprobs],
+        probability=found.probabilities,
         rank=found.ranks,
         ends=found.ends,
         node=None,
