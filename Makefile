@@ -11,8 +11,9 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test test-slow check bench docs embedded-model setup clean
 
-run: $(READY)  ## complete two prompts by every strategy, with every token's probability
-	@$(BIN)/ramify demo
+run: $(READY)  ## open the studio on a demonstration workspace
+	@mkdir -p .cache
+	@$(BIN)/ramify studio .cache/demo.ramify --demo
 
 test: $(READY)  ## all tests but the slow ones
 	$(PYTEST) -m "not slow" -n $(WORKERS)
@@ -38,11 +39,13 @@ embedded-model: $(READY)  ## train the embedded model `tiny` again; about 95 min
 setup: $(READY)  ## make .venv
 
 # torch first: it is by far the largest, and its own dependencies are left to it.
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt package-lock.json
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Ramify needs Python 3.11 or newer; make PYTHON=… names one"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+# Without npm all but the studio works, and `ramify studio` says what is missing.
+	-@$(BIN)/python -c 'import pathlib; from ramify.web import modules; modules.missing() and modules.install(pathlib.Path("."))'
 	@touch $(READY)
 
 clean:  ## what tests and tools left; .venv stays

@@ -27,7 +27,7 @@ def test_a_sample_is_made_answered_judged_and_undone_by_keys_alone(open_page: Ca
     keys.press("Alt+1")
     expect(page.get_by_role("heading", name="An empty workspace")).to_be_visible()
     keys.press("n")
-    expect(page.get_by_label("Message 1")).to_be_focused()
+    expect(page.get_by_label("Message 1", exact=True)).to_be_focused()
     keys.type("Tell me a story")
     keys.press("Control+Enter")
     sample = wait_for(page, lambda: studio.get("/api/samples")["items"], "a sample")[0]["id"]

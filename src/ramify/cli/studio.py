@@ -39,6 +39,9 @@ def studio(
         int | None, typer.Option(min=0, max=65535, help=f"0 takes a free one; unset: {PORT}, or a free one where it is taken.")
     ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Fill a workspace that is not there yet with a demonstration; takes some seconds.")
+    ] = False,
     *,
     how: dict[str, Any],
 ) -> None:
@@ -58,7 +61,7 @@ def studio(
     from ramify.models.registry import Registry
     from ramify.workbench.workspace import Workspace
 
-    _make_first(where)
+    _make_first(where, model if demo else None)
     key = read_key(VARIABLE)
     token = secrets.token_urlsafe(32) if key is None else key.reveal()
     with contextlib.ExitStack() as stack:
@@ -78,14 +81,34 @@ def studio(
         serve(served, listener)
 
 
-def _make_first(where: str | None) -> None:
-    """Make the workspace that was named, where there is no such file."""
-    if where is None or not where.strip() or "://" in where or Path(workspace.place(where)).exists():
-        return
-    from ramify.store.database import Database
+def _make_first(where: str | None, demo: str | None) -> None:
+    """Make the workspace that was named, where there is no such file; with a model for the demonstration, filled.
 
-    with Database.open(workspace.place(where), create=True):
+    Raises InputError where a demonstration is wanted and the workspace is none that could be made.
+    """
+    if where is None or not where.strip() or "://" in where:
+        if demo is not None:
+            raise InputError("--demo makes a new file; name it: `ramify studio demo.ramify --demo`")
+        return
+    file = Path(workspace.place(where))
+    if file.exists():
+        return
+    from ramify.workbench.workspace import Workspace
+
+    if demo is None:
+        Workspace.open(file).close()
         typer.echo(f"made {where}", err=True)
+        return
+    from ramify.workbench.demonstration import fill
+
+    typer.echo("making the demonstration, some seconds …", err=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # Under another name until it is whole: a demonstration that was interrupted does not stay.
+    begun = file.with_name(file.name + ".new")
+    begun.unlink(missing_ok=True)
+    with Workspace.open(begun) as made:
+        fill(made, model=demo)
+    begun.rename(file)
 
 
 def _listener(port: int | None) -> "socket.socket":
