@@ -7,11 +7,17 @@ from typing import Any, Self
 from ramify.decoding.config import GenerationConfig
 from ramify.engine.model import Model, load
 from ramify.errors import InputError
+from ramify.exchange.duplicates import DuplicateReport, find_duplicates
+from ramify.exchange.exporting import ExportReport, export
+from ramify.exchange.importing import ImportOptions, ImportReport, import_files
+from ramify.exchange.readiness import Readiness, readiness
+from ramify.exchange.templates import ExportTemplate, named_template
 from ramify.store.database import Database
 from ramify.store.records import ActionRecord, CompletionRecord, LogprobsRecord, PreferenceRecord, SampleRecord
 from ramify.workbench import editing, generation
 from ramify.workbench.beam_tree import BeamTree
 from ramify.workbench.blocks import Blocks
+from ramify.workbench.exchanging import token_counter
 from ramify.workbench.token_by_token import TokenByToken
 
 __all__ = ["Workspace"]
@@ -180,6 +186,34 @@ class Workspace:
 
     def redo(self) -> ActionRecord | None:
         return self.history.redo()
+
+    # Files.
+
+    def import_files(self, *paths: str | Path, **options: Any) -> ImportReport:
+        """Bring data sets, benchmarks or another workspace in; the options are those of `ImportOptions`, and `told`."""
+        told = options.pop("told", None)
+        return import_files(self.database, [str(path) for path in paths], ImportOptions(**options), told=told)
+
+    def export(self, kind: str | ExportTemplate, out: str | Path, *, facets: Sequence[str] = (), **options: Any) -> ExportReport:
+        """Write a training set: by a kind ("sft", "dpo", …) with settings of `ExportTemplate`, by a saved template's name, or by
+        a template. overwrite, password, dry_run and told are those of `exporting.export`.
+        """
+        how = {name: options.pop(name) for name in ("overwrite", "password", "dry_run", "told") if name in options}
+        if isinstance(kind, str):
+            template = named_template(self.database, kind, {**options, **({"facets": list(facets)} if facets else {})})
+        elif options or facets:
+            raise InputError("a template says everything itself; change it with dataclasses.replace")
+        else:
+            template = kind
+        return export(self.database, template, out, count_tokens=token_counter(self.model), **how)
+
+    def readiness(self, facet: str, **options: Any) -> Readiness:
+        """What could go out under a facet, and what could not and why; `readiness_page` makes a page of it."""
+        return readiness(self.database, facet, **options)
+
+    def duplicates(self, **options: Any) -> DuplicateReport:
+        """Samples or completions that are like each other: measure, near, of."""
+        return find_duplicates(self.database, **options)
 
     # What was meant.
 
