@@ -51,6 +51,7 @@ def ramify(*arguments: str) -> str:
         "import ramify.cli.completions, ramify.cli.samples, ramify.cli.facets, ramify.cli.tokens, ramify.cli.score",
         "import ramify.cli.search, ramify.cli.filters, ramify.cli.history, ramify.cli.rate, ramify.cli.prefer",
         "import ramify.inference, ramify.quality.plans, ramify.cli.generate, ramify.cli.lab",
+        "import ramify.cli.importing, ramify.cli.export, ramify.cli.readiness, ramify.cli.duplicates, ramify.cli.decrypt",
         ramify("completions", "generate", "--help"),
         ramify("samples", "list", "--workspace", "nowhere.ramify"),
         ramify("--help"),

@@ -4,6 +4,7 @@ RamifyError
 ├── InputError (also ValueError)      what was given cannot be used; the message says what is allowed and what to do
 │   ├── ConfigError                   a generation setting: unknown, out of range, or contradicted by another
 │   ├── ConstraintError               a schema, grammar, regular expression or word list that cannot be enforced
+│   ├── RecordError                   a record of a file that cannot be used; the message names file and line
 │   ├── PromptTooLongError            more tokens than the model's context window
 │   ├── NotFoundError                 nothing of that id or name: sample, completion, facet, tag, filter, tree (404 of a service)
 │   │   └── ModelNotFoundError        no model of that name or folder
@@ -41,6 +42,7 @@ __all__ = [
     "PromptTooLongError",
     "RamifyError",
     "RateLimitExceededError",
+    "RecordError",
     "RemoteError",
     "ServerError",
     "StaleError",
@@ -69,6 +71,14 @@ class ConfigError(InputError):
 
 class ConstraintError(InputError):
     """A constraint that cannot be enforced."""
+
+
+class RecordError(InputError):
+    """A record of a file that cannot be used."""
+
+    def __init__(self, file: str, line: int | None, reason: str) -> None:
+        super().__init__(f"{file}{'' if line is None else f', line {line}'}: {reason}")
+        self.file, self.line, self.reason = file, line, reason
 
 
 class PromptTooLongError(InputError):

@@ -34,6 +34,11 @@ COMMANDS = {
     "history": "What was done to the workspace, newest first.",
     "undo": "Take back the last action on the workspace.",
     "redo": "Put back what was undone last.",
+    "import": "Bring data sets, benchmarks, logged runs or another workspace in.",
+    "export": "Write a training set: SFT, DPO, KTO, reward; in TRL's, LLaMA-Factory's and others' forms.",
+    "readiness": "Say what a facet could send out, what not and why, with plots.",
+    "duplicates": "List samples or completions that are there more than once.",
+    "decrypt": "Write the content of an encrypted export.",
     "lab": "The decoding lab: every strategy on the same prompts, side by side, as a report.",
     "models": "Names of models: list, show, add, remove, probe, convert.",
     "studio": "Open the studio on a workspace, in the browser.",
@@ -48,9 +53,13 @@ FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
 CODES = "Exit codes: 0 done, 1 failed while running, 2 the command line or the input cannot be used, 130 interrupted."
 
 
+MODULES = {"import": "importing"}
+"""Where a command's module cannot be called as the command is."""
+
+
 def command(name: str) -> Any:
     """Import a command's module and return it as the parser wants it."""
-    return typer.main.get_command(import_module(f"ramify.cli.{name}").app)
+    return typer.main.get_command(import_module(f"ramify.cli.{MODULES.get(name, name)}").app)
 
 
 class Commands(TyperGroup):

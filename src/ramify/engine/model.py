@@ -23,6 +23,7 @@ from ramify.engine.worker import Worker
 from ramify.errors import ConfigError, EngineError, InputError, PromptTooLongError
 from ramify.models.base import Backend, ModelInfo, TextCodec
 from ramify.models.chat import ChatTemplate
+from ramify.models.tools import told_apart
 from ramify.settings import Settings
 
 __all__ = ["Model", "load"]
@@ -234,7 +235,8 @@ class Model:
                 raise InputError(
                     f"{self.info.name} has no chat template, so it takes no messages; give the prompt as text or as token ids"
                 )
-            rendered = self.chat.prompt(prompt, prefill=prefill or None)  # type: ignore[arg-type]
+            messages, tools = told_apart(prompt)  # type: ignore[arg-type]
+            rendered = self.chat.prompt(messages, prefill=prefill or None, tools=tools)
             return tuple(rendered.token_ids), tuple(rendered.prefill_token_ids)
         elif isinstance(prompt, Sequence):
             ids = self._checked_ids(prompt, "the prompt")

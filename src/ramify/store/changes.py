@@ -12,7 +12,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select, update
 
@@ -21,6 +21,8 @@ from ramify.store import tables
 __all__ = ["Action", "decode_rows", "encode_rows", "now"]
 
 Row = dict[str, Any]
+
+T = TypeVar("T")
 
 CHUNK = 500
 """Ids in one IN list."""
@@ -46,7 +48,7 @@ def decode_rows(text: str) -> Any:
     return json.loads(text, object_hook=lambda item: base64.b64decode(item["base64"]) if item.keys() == {"base64"} else item)
 
 
-def chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+def chunks(ids: Sequence[T]) -> Iterator[Sequence[T]]:
     for start in range(0, len(ids), CHUNK):
         yield ids[start : start + CHUNK]
 
@@ -81,6 +83,22 @@ class Action:
             return []
         given = self.reserve(table, len(rows)) if ids is None else list(ids)
         self.connection.execute(insert(table), [{"id": i, **row} for i, row in zip(given, rows, strict=True)])
+        self._note(table, "insert", given)
+        return given
+
+    def insert_rows(self, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> list[int]:
+        """The same for many rows of plain values (texts, numbers, bytes, None), given to the driver as they are: a third of the
+        time. The first column is the id when it is named "id"; else fresh ids are given out.
+        """
+        if not rows:
+            return []
+        own = columns[0] == "id"
+        given = [row[0] for row in rows] if own else self.reserve(table, len(rows))
+        names = list(columns) if own else ["id", *columns]
+        mark = "?" if self.connection.dialect.name == "sqlite" else "%s"
+        statement = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join([mark] * len(names))})"
+        values = list(rows) if own else [(i, *row) for i, row in zip(given, rows, strict=True)]
+        self.connection.exec_driver_sql(statement, values)
         self._note(table, "insert", given)
         return given
 
@@ -173,6 +191,15 @@ def is_last(connection: Connection, action_id: int) -> bool:
     actions = tables.actions
     row = connection.execute(select(actions.c.id, actions.c.state).order_by(actions.c.id.desc()).limit(1)).first()
     return row is not None and (row.id, row.state) == (action_id, "done")
+
+
+MAPPED_BYTES = 128 * 1024 * 1024
+
+
+def map_less(connection: Connection) -> None:
+    """For work that goes through all of a workspace: SQLite maps only so much of the file, for what it maps counts as memory."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA mmap_size={MAPPED_BYTES}")
 
 
 def made_by(connection: Connection, table: Table, row_id: int) -> int | None:

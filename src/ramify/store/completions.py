@@ -20,7 +20,7 @@ from ramify.store.secrets import refuse_secrets
 if TYPE_CHECKING:
     from ramify.store.database import Database
 
-__all__ = ["Completions", "completions_by_id"]
+__all__ = ["Completions", "completion_rows", "completions_by_id"]
 
 completions, bodies = tables.completions, tables.completion_bodies
 
@@ -52,26 +52,10 @@ class Completions:
         current = _prompts_of(connection, [(sample_id, prompt_id) for sample_id, prompt_id, _ in rows])
         models = {(new.model, new.fingerprint) for _, _, new in rows}
         model_ids = {key: model_id_of(connection, *_checked_model(key)) for key in sorted(models)}
-        heads, texts = [], []
-        for sample_id, prompt_id, new in rows:
+        for sample_id, _, new in rows:
             self._check_parent(connection, sample_id, new)
-            refuse_secrets(new.config, "config")
-            refuse_secrets(new.details, "details")
-            heads.append(
-                {
-                    "sample_id": sample_id,
-                    "prompt_id": current[sample_id, prompt_id],
-                    "model_id": model_ids[new.model, new.fingerprint],
-                    "parent_id": new.parent_id,
-                    "branch_position": new.branch_position,
-                    "created_at": _stamp(new, action),
-                    "draft": new.draft,
-                    "bulk": new.bulk,
-                    **{label: _labels(new.labels).get(label) for label in tables.LABELS},
-                    **_measured_head(new),
-                }
-            )
-            texts.append(_body(new))
+        known = [(s, current[s, p], model_ids[new.model, new.fingerprint], new) for s, p, new in rows]
+        heads, texts = completion_rows(action, known)
         ids = action.insert(completions, heads)
         action.insert(bodies, texts, ids)
         made = [(i, model_ids[new.model, new.fingerprint], new) for i, (_, _, new) in zip(ids, rows, strict=True)]
@@ -208,6 +192,34 @@ class Completions:
         ids = ids_of(which, CompletionRecord)
         with self.database.action("delete completions", f"{len(ids)}") as action:
             action.delete(completions, ids)
+
+
+def completion_rows(
+    action: Action, rows: Sequence[tuple[int, int, int, NewCompletion]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """(sample id, prompt id, model's number, completion) → rows of `completions` and `completion_bodies`. Raises InputError."""
+    heads, texts = [], []
+    for sample_id, prompt_id, model_id, new in rows:
+        _checked_model((new.model, new.fingerprint))
+        refuse_secrets(new.config, "config")
+        refuse_secrets(new.details, "details")
+        labels = _labels(new.labels)
+        heads.append(
+            {
+                "sample_id": sample_id,
+                "prompt_id": prompt_id,
+                "model_id": model_id,
+                "parent_id": new.parent_id,
+                "branch_position": new.branch_position,
+                "created_at": _stamp(new, action),
+                "draft": new.draft,
+                "bulk": new.bulk,
+                **{label: labels.get(label) for label in tables.LABELS},
+                **_measured_head(new),
+            }
+        )
+        texts.append(_body(new))
+    return heads, texts
 
 
 def _prompts_of(connection: Connection, wanted: Sequence[tuple[int, int | None]]) -> dict[tuple[int, int | None], int]:

@@ -21,7 +21,7 @@ from sqlalchemy.pool import QueuePool
 from ramify.errors import InputError, WorkspaceError
 from ramify.store.beams import Beams
 from ramify.store.bulk import BulkRuns
-from ramify.store.changes import Action, is_last
+from ramify.store.changes import Action, is_last, map_less
 from ramify.store.completions import Completions
 from ramify.store.facets import Facets
 from ramify.store.filters import SavedFilters
@@ -218,6 +218,7 @@ class Database:
     def tidy(self) -> None:
         """Let the database learn how its rows are spread; worth it after a large import."""
         with self.writing() as connection:
+            map_less(connection)
             connection.exec_driver_sql("ANALYZE")
 
     def back_up(self, path: str | Path) -> None:

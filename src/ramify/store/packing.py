@@ -171,6 +171,10 @@ def unpack_candidates(packed: bytes) -> tuple[tuple[int, float], ...]:
     return tuple(zip(unpack_ids(packed[: 3 * count]), values, strict=True))
 
 
+ONE_LINE = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+"""Made once: `json.dumps` with settings makes an encoder for each call."""
+
+
 def to_json(value: Any) -> str:
     """One line, keys in order, bytes refused: equal values have equal text."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return ONE_LINE.encode(value)

@@ -17,6 +17,8 @@ SECRET_VALUE = re.compile(r"://[^/\s:@]+:[^/\s@]+@|^(sk|hf|ghp|xox[abp])[-_][A-Z
 
 def refuse_secrets(value: Any, where: str) -> None:
     """Look through settings (not through prose) for keys and passwords. Raises InputError naming the place."""
+    if not value:
+        return
     if isinstance(value, Mapping):
         for name, inner in value.items():
             if SECRET_NAME.search(str(name)) and inner not in (None, "", False):

@@ -8,6 +8,11 @@ from typing import Any, Self
 from ramify.decoding.config import GenerationConfig
 from ramify.engine.model import Model, load
 from ramify.errors import InputError, UnsupportedError
+from ramify.exchange.duplicates import DuplicateReport, find_duplicates
+from ramify.exchange.exporting import ExportReport, export
+from ramify.exchange.importing import ImportOptions, ImportReport, import_files
+from ramify.exchange.readiness import Readiness, readiness
+from ramify.exchange.templates import ExportTemplate, named_template
 from ramify.models.base import TextCodec
 from ramify.models.registry import is_remote
 from ramify.models.remote import Remote, connect
@@ -21,6 +26,7 @@ from ramify.workbench.bulk import Bulk, BulkReport, BulkStep, finish
 from ramify.workbench.bulk_lanes import Chosen, bulk_generate, bulk_score
 from ramify.workbench.drafts import Draft
 from ramify.workbench.remote_writing import RemoteDraft
+from ramify.workbench.exchanging import token_counter
 from ramify.workbench.token_by_token import TokenByToken
 
 __all__ = ["Workspace"]
@@ -280,6 +286,34 @@ class Workspace:
 
     def redo(self) -> ActionRecord | None:
         return self.history.redo()
+
+    # Files.
+
+    def import_files(self, *paths: str | Path, **options: Any) -> ImportReport:
+        """Bring data sets, benchmarks or another workspace in; the options are those of `ImportOptions`, and `told`."""
+        told = options.pop("told", None)
+        return import_files(self.database, [str(path) for path in paths], ImportOptions(**options), told=told)
+
+    def export(self, kind: str | ExportTemplate, out: str | Path, *, facets: Sequence[str] = (), **options: Any) -> ExportReport:
+        """Write a training set: by a kind ("sft", "dpo", …) with settings of `ExportTemplate`, by a saved template's name, or by
+        a template. overwrite, password, dry_run and told are those of `exporting.export`.
+        """
+        how = {name: options.pop(name) for name in ("overwrite", "password", "dry_run", "told") if name in options}
+        if isinstance(kind, str):
+            template = named_template(self.database, kind, {**options, **({"facets": list(facets)} if facets else {})})
+        elif options or facets:
+            raise InputError("a template says everything itself; change it with dataclasses.replace")
+        else:
+            template = kind
+        return export(self.database, template, out, count_tokens=token_counter(self.model), **how)
+
+    def readiness(self, facet: str, **options: Any) -> Readiness:
+        """What could go out under a facet, and what could not and why; `readiness_page` makes a page of it."""
+        return readiness(self.database, facet, **options)
+
+    def duplicates(self, **options: Any) -> DuplicateReport:
+        """Samples or completions that are like each other: measure, near, of."""
+        return find_duplicates(self.database, **options)
 
     # What was meant.
 
