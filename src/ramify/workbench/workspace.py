@@ -305,7 +305,13 @@ class Workspace:
             raise InputError("a template says everything itself; change it with dataclasses.replace")
         else:
             template = kind
-        return export(self.database, template, out, count_tokens=token_counter(self.model), **how)
+        return export(
+            self.database,
+            template,
+            out,
+            count_tokens=token_counter(lambda name: self._local(name, None, "counting tokens")),
+            **how,
+        )
 
     def readiness(self, facet: str, **options: Any) -> Readiness:
         """What could go out under a facet, and what could not and why; `readiness_page` makes a page of it."""
