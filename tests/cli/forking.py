@@ -12,9 +12,14 @@ from pathlib import Path
 from types import TracebackType
 
 SERVE = """
-import json, os, sys, traceback
-import ramify.cli.main, ramify.store.database, ramify.engine.model
+import importlib, json, os, pkgutil, sys, tempfile, traceback
+import ramify.cli, ramify.cli.main, ramify.engine.model, ramify.models.remote, ramify.store.database, ramify.workbench
 import transformers.models.llama.modeling_llama, transformers.models.auto.modeling_auto
+for room in (ramify.cli, ramify.workbench):
+    for module in pkgutil.iter_modules(room.__path__, room.__name__ + "."):
+        importlib.import_module(module.name)
+with tempfile.TemporaryDirectory() as folder:
+    ramify.store.database.Database.open(folder + "/w.ramify").close()  # what a first opening imports
 for line in sys.stdin:
     asked = json.loads(line)
     child = os.fork()

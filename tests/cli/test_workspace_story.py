@@ -70,13 +70,15 @@ def test_every_way_of_making_a_completion_is_there_with_where_it_came_from(told:
 
     # The beam parts from completion 1 after its fifth token, and its logprobs are the model's.
     assert (beam["token_ids"][:5], len(beam["token_ids"]), beam["details"]["beam_node"]) == (whole["token_ids"][:5], 11, 22)
-    assert beam["logprobs"][0]["token_count"] if "token_count" in beam["logprobs"][0] else beam["mean_logprob"] < 0
-    ramify("score", "6")
-    assert shown(ramify, 6)["mean_logprob"] == pytest.approx(beam["mean_logprob"], abs=1e-5)
+    (measured,) = beam["logprobs"]
+    assert (measured["model"], measured["start"], measured["mean_logprob"]) == ("tiny", 0, beam["mean_logprob"])
+    assert measured["sum_logprob"] == pytest.approx(11 * beam["mean_logprob"], abs=1e-6)
 
-    # Two blocks of at most twelve tokens, each with its seed.
-    assert blocks["details"]["blocks"][0]["start"] == 0
-    assert {each["seed"] for each in blocks["details"]["blocks"]} <= {3, 4}
+    # Two blocks of twelve tokens at most; the first of the two shown was taken each time.
+    assert blocks["details"]["blocks"] == [
+        {"instruction": "", "seed": 3, "start": 0},
+        {"instruction": "", "seed": 3, "start": 12},
+    ]
     assert (blocks["model"], set(origins(blocks))) == ("tiny", {"sampled"})
     assert all(each["fingerprint"] == whole["fingerprint"] != "" for each in (second, edited, picked, beam, blocks, grown))
 
@@ -99,15 +101,36 @@ def test_what_was_undone_is_undone_and_the_rest_is_listed(told: tuple[Ramify, di
     listed = [json.loads(line)["id"] for line in ramify("completions", "list", "--json").splitlines()]
     assert listed == [8, 7, 6, 5, 4, 3, 2, 1]
     assert [line.split()[0] for line in printed["completions list"].splitlines()[1:]] == [str(i) for i in listed]
-    history = [json.loads(line) for line in ramify("history", "--json").splitlines()]
-    assert [each["name"] for each in history if each["state"] == "undone"] == ["archive completions"]
-    assert (
-        "removed" in printed["beams rerank 1 --repetition-penalty 1.3"]
-        or "why it died" in printed["beams rerank 1 --repetition-penalty 1.3"]
-    )
     beams = [json.loads(line) for line in ramify("beams", "show", "1", "--by", "mean", "--json").splitlines()]
-    assert 22 in [each["id"] for each in beams]
+    assert [(each["id"], each["completion_id"]) for each in beams] == [(22, 6), (23, None), (24, None)]
     assert [each["value"] for each in beams] == sorted((each["value"] for each in beams), reverse=True)
+    # Under the penalty the three stand as they stood before: number, cumulative logprob, earlier place.
+    ranked = [line.split()[:3] for line in printed["beams rerank 1 --repetition-penalty 1.3"].splitlines()[1:]]
+    assert [(beam, was) for beam, _, was in ranked] == [("22", "1"), ("23", "2"), ("24", "3")]
+    assert [float(value) for _, value, _ in ranked] == sorted((float(value) for _, value, _ in ranked), reverse=True)
+
+
+STEPS = [
+    *("add sample: The hedgehog", "add sample: The payment", "generate: tiny", "add completion: Maria", "edit: 1"),
+    *("add completion: tiny", "grow tree: tiny", "follow text: 5", "beam out: 18", "save beams: 22", "add completion: tiny"),
+    *("continue: 1", "add facet: bedtime", "add facet: comedy", "prefer: bedtime", "prefer: comedy", "archive completions: 1"),
+]
+
+
+def test_the_history_says_what_was_undone_also_when_something_else_was_done_since(told: tuple[Ramify, dict[str, str]]) -> None:
+    ramify, printed = told
+
+    def history() -> list[tuple[str, str]]:
+        found = [json.loads(line) for line in ramify("history", "--json").splitlines()]
+        return [(f"{each['name']}: {each['detail']}", each["state"]) for each in reversed(found)]
+
+    assert history() == [*((step, "done") for step in STEPS[:-1]), (STEPS[-1], "undone")]
+    assert [line.split()[3] for line in printed["history"].splitlines()[1:2]] == ["undone"]
+    before = shown(ramify, 6)["logprobs"][0]
+    ramify("score", "6")
+    assert history() == [*((step, "done") for step in STEPS[:-1]), (STEPS[-1], "abandoned"), ("score completion: tiny", "done")]
+    after = shown(ramify, 6)["logprobs"][0]
+    assert after["mean_logprob"] == pytest.approx(before["mean_logprob"], abs=1e-5)
 
 
 def test_a_process_that_starts_afresh_elsewhere_finds_it_all(told: tuple[Ramify, dict[str, str]], tmp_path: Path) -> None:

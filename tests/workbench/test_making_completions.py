@@ -1,7 +1,7 @@
 """Every way of making a completion, on a model whose every probability is written down."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from ramify.engine.model import Model
 from ramify.errors import InputError
 from ramify.models.scripted import ScriptedBackend, ScriptedTokenizer
 from ramify.store.database import Database
-from ramify.store.records import SampleRecord, SpanRecord
+from ramify.store.records import NewCompletion, SampleRecord, SpanRecord
 from ramify.workbench import editing, generation
 from ramify.workbench.token_by_token import TokenByToken
 
@@ -180,3 +180,48 @@ def test_an_edit_spells_the_new_text_whatever_was_changed(old: str, new: str) ->
     assert CODEC.decode(rebuilt) == new
     if old == new:
         assert found.typed == ()
+
+
+def everything_follows(ids: Sequence[int]) -> list[float]:
+    """Of a, b and c each may follow every text, each text with numbers of its own; EOS hardly ever."""
+    return [*(-((7 * sum(ids) + 3 * len(ids) + i) % 5) / 2 for i in range(3)), -20.0]
+
+
+def test_measuring_an_edit_starts_at_the_edit_and_says_what_measuring_all_of_it_says(
+    database: Database, sample: SampleRecord
+) -> None:
+    config = GenerationConfig(do_sample=True, seed=2, max_new_tokens=40, ignore_eos=True)
+    backend = ScriptedBackend(everything_follows)
+    writer = Model(backend)
+    parent = generation.generate(database, writer, sample, config)[0]
+    assert parent.token_ids is not None
+    assert parent.text[36:] == "aaac"
+    text = parent.text[:36] + "bab" + parent.text[37:]
+    child = editing.edit(database, parent, text, model=writer)
+    assert (child.branch_position, child.token_ids) == (36, (*parent.token_ids[:36], 1, 0, 1, *parent.token_ids[37:]))
+
+    before, known = backend.tokens_computed, database.logprobs.get(child.id, "scripted").tokens
+    measured = generation.score(database, writer, child)
+    # Prompt and the 36 known tokens are remembered, but for the last of them, whose answer measures the first typed one; of the
+    # six from the edit on the last is not computed, since nothing follows it.
+    assert backend.tokens_computed - before == 1 + 5
+    assert (measured.start, tuple(measured.tokens[:36])) == (0, tuple(known))
+    fresh = database.completions.add(
+        sample.id, NewCompletion(text=text, model="x", finish_reason="written", token_ids=child.token_ids)
+    )
+    assert [(t.token_id, t.logprob, t.rank, t.alternatives) for t in measured.tokens] == [
+        (t.token_id, t.logprob, t.rank, t.alternatives)
+        for t in generation.score(database, Model(ScriptedBackend(everything_follows)), fresh).tokens
+    ]
+    assert database.completions.get(child.id).mean_logprob == pytest.approx(measured.sum_logprob / 42, abs=1e-6)
+
+
+def test_measuring_an_edit_starts_at_its_beginning_where_the_known_measures_do_not_serve(
+    database: Database, sample: SampleRecord
+) -> None:
+    config = GenerationConfig(do_sample=True, seed=2, max_new_tokens=10, ignore_eos=True)
+    writer = Model(ScriptedBackend(everything_follows))
+    parent = generation.generate(database, writer, sample, config)[0]
+    child = editing.edit(database, parent, parent.text[:8] + "abba", model=writer)
+    database.logprobs.drop_alternatives([child.id])
+    assert [len(token.alternatives) for token in generation.score(database, writer, child, top=3).tokens] == [3] * 12

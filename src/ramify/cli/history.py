@@ -33,7 +33,8 @@ def history(
 ) -> None:
     """What was done to the workspace, newest first.
 
-    Undone actions stay in the list; `ramify redo` puts the last one back.
+    Undone actions stay in the list, and `ramify redo` puts the last one back. After something else was done they are
+    "abandoned": undone for good.
     """
     if sum(each is not None for each in (action, sample, completion)) > 1:
         raise InputError("an action, --sample and --completion ask different questions; give one of them")

@@ -360,8 +360,11 @@ class Model:
         with contextlib.suppress(EngineError):
             self._worker.tell(branches.close)
 
-    def submit_score(self, prompt: Prompt, completion: str | Sequence[int], top: int = 0) -> Handle:
-        """Queue what `score` waits for. Raises InputError, PromptTooLongError."""
+    def submit_score(self, prompt: Prompt, completion: str | Sequence[int], top: int = 0, *, start: int = 0) -> Handle:
+        """Queue what `score` waits for; only the completion's tokens from `start` on are measured, and only they are in the answer.
+
+        Raises InputError, PromptTooLongError.
+        """
         prompt_ids, _ = self.ids_of(prompt)
         given = self.codec.encode(completion) if isinstance(completion, str) else completion
         ids = self._checked_ids(given, "the completion")
@@ -373,7 +376,7 @@ class Model:
             prompt_ids = (self.info.bos_token_id,)
         if len(prompt_ids) + len(ids) > self.info.context_window:
             raise PromptTooLongError(len(prompt_ids) + len(ids), self.info.context_window)
-        return self.start_scoring(prompt_ids, ids, top=top)
+        return self.start_scoring((*prompt_ids, *ids[:start]), ids[start:], top=top)
 
     def _batch_requests(
         self, prompts: Sequence[Prompt], config: GenerationConfig | None, logprobs: int | None, fields: dict[str, Any]

@@ -1,7 +1,7 @@
 """Undo, redo, and the audit trail. All three outlive the process: they are rows of the workspace.
 
 Undo takes back the last action that is done, redo puts back the last that was undone; a new action after an undo makes what was
-undone unreachable, though the trail still shows it. Since actions are taken back strictly in reverse, every row is then as
+undone unreachable: the trail then shows it as "abandoned". Since actions are taken back strictly in reverse, every row is then as
 its change left it, and before-values always fit.
 """
 

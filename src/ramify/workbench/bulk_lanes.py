@@ -15,8 +15,7 @@ from ramify.store.packing import to_json
 from ramify.store.records import CompletionRecord, SampleRecord
 from ramify.workbench.asking import AnyModel, fingerprint_of, name_of, question
 from ramify.workbench.bulk import Bulk, Started, at_once
-from ramify.workbench.conversion import kept_logprobs
-from ramify.workbench.scoring import own_ids, prompt_of, remote_measures
+from ramify.workbench.scoring import prompt_of, remote_measures, start_measuring
 
 __all__ = ["Chosen", "bulk_generate", "bulk_score"]
 
@@ -85,11 +84,10 @@ class Measuring:
                 return Started(asked, asked.cancel, lambda: self._keep(item, asked.result()))
 
             return begin_remote
-        ids = own_ids(self.database, model, completion, keep=False)  # the measures keep them
 
         def begin() -> Started:
-            handle = model.submit_score(prompt, ids, self.top)
-            return Started(handle.future, handle.cancel, lambda: self._keep(item, kept_logprobs(handle.future.result().logprobs)))
+            handle, measured = start_measuring(self.database, model, completion, prompt, self.top)
+            return Started(handle.future, handle.cancel, lambda: self._keep(item, measured()))
 
         return begin
 
