@@ -1,4 +1,6 @@
-"""Every page, light and dark, wide and narrow: a picture to look at, no overflow, and what axe knows of accessibility (WCAG AA)."""
+"""Every page, light and dark, wide and narrow: a picture to look at, no overflow, and what axe knows of WCAG AA."""
+
+# ruff: noqa: E501
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +8,6 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
-
 from tests.web.conftest import ROOT, Studio
 
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
@@ -19,12 +20,18 @@ def pages(studio: Studio) -> dict[str, str]:
     """A small workspace, and the address of each page in it."""
     studio.post("/api/facets", name="brainstorming", description="many ideas", target_model="tiny")
     studio.post("/api/facets", name="bedtime", parent="brainstorming", good_rating=8)
-    sample = studio.post("/api/samples", prompt="Once upon a time", title="A beginning", group="stories/short", tags=["tale"])["id"]
+    sample = studio.post("/api/samples", prompt="Once upon a time", title="A beginning", group="stories/short", tags=["tale"])[
+        "id"
+    ]
     chat = [{"role": "system", "content": "You are terse."}, {"role": "user", "content": "Name three colours of the sea."}]
     studio.post("/api/samples", prompt=chat, group="chat")
-    first, second = (studio.post(f"/api/samples/{sample}/completions", text=text)["id"] for text in (
-        " there was a lake. Nobody had ever seen its other side.\n\nUntil one day a little girl came.", " there was a mountain, and it was tall."
-    ))
+    first, second = (
+        studio.post(f"/api/samples/{sample}/completions", text=text)["id"]
+        for text in (
+            " there was a lake. Nobody had ever seen its other side.\n\nUntil one day a little girl came.",
+            " there was a mountain, and it was tall.",
+        )
+    )
     for each in (first, second):
         studio.post(f"/api/completions/{each}/score", model="tiny")
     studio.put(f"/api/completions/{first}/rating", facet="brainstorming", rating=8)
@@ -59,9 +66,16 @@ def pages(studio: Studio) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("shape", "theme"),
-    [("wide", "light"), ("narrow", "dark"), pytest.param("wide", "dark", marks=pytest.mark.slow), pytest.param("narrow", "light", marks=pytest.mark.slow)],
+    [
+        ("wide", "light"),
+        ("narrow", "dark"),
+        pytest.param("wide", "dark", marks=pytest.mark.slow),
+        pytest.param("narrow", "light", marks=pytest.mark.slow),
+    ],
 )
-def test_every_page_looks_finished(open_page: Callable[..., Page], studio: Studio, pages: dict[str, str], shape: str, theme: str) -> None:
+def test_every_page_looks_finished(
+    open_page: Callable[..., Page], studio: Studio, pages: dict[str, str], shape: str, theme: str
+) -> None:
     page = open_page(*SHAPES[shape], theme=theme)
     page.wait_for_selector(".library")
     PICTURES.mkdir(exist_ok=True)
@@ -78,14 +92,20 @@ def test_every_page_looks_finished(open_page: Callable[..., Page], studio: Studi
                 page.evaluate(AXE.read_text("utf-8"))
             result = page.evaluate("axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'] })")
             found += [
-                (name, each["id"], [(node["target"], node["any"][0]["message"] if node["any"] else "") for node in each["nodes"][:3]])
+                (
+                    name,
+                    each["id"],
+                    [(node["target"], node["any"][0]["message"] if node["any"] else "") for node in each["nodes"][:3]],
+                )
                 for each in result["violations"]
             ]
     assert found == [], "\n".join(map(str, found))
 
 
 @pytest.mark.parametrize("palette", ["ember", "viridis", "mono"])
-def test_tokens_can_be_read_on_every_colour_of_every_palette(open_page: Callable[..., Page], studio: Studio, palette: str) -> None:
+def test_tokens_can_be_read_on_every_colour_of_every_palette(
+    open_page: Callable[..., Page], studio: Studio, palette: str
+) -> None:
     """4.5 to 1 at least, computed from the colours that the page really has."""
     for theme in ("light", "dark"):
         page = open_page(theme=theme)
