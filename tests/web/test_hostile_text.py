@@ -1,7 +1,5 @@
 """Whatever a text is, it is shown as that text: no markup, no script, no request elsewhere (the page's watch asserts that)."""
 
-# ruff: noqa: E501
-
 import json
 import random
 from collections.abc import Callable

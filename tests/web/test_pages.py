@@ -1,7 +1,5 @@
 """Every page, light and dark, wide and narrow: a picture to look at, no overflow, and what axe knows of WCAG AA."""
 
-# ruff: noqa: E501
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
