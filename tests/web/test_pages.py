@@ -128,4 +128,4 @@ CONTRASTS = """palette => {
     const [a, b] = [light(back), light(front)].sort((x, y) => y - x);
     return [name, (a + 0.05) / (b + 0.05)];
   });
-}"""
+}"""  # noqa: E501
