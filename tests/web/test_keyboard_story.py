@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
-
 from tests.web.conftest import Studio
 from tests.web.test_story import wait_for
 

@@ -1,4 +1,4 @@
-"""Every page, light and dark, wide and narrow: a picture to look at, no overflow, and what axe knows of accessibility (WCAG AA)."""
+"""Every page, light and dark, wide and narrow: a picture to look at, no overflow, and what axe knows of WCAG AA."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
-
 from tests.web.conftest import ROOT, Studio
 
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
@@ -129,4 +128,4 @@ CONTRASTS = """palette => {
     const [a, b] = [light(back), light(front)].sort((x, y) => y - x);
     return [name, (a + 0.05) / (b + 0.05)];
   });
-}"""
+}"""  # noqa: E501

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 from playwright.sync_api import Page, expect
-
 from tests.web.conftest import Studio
 
 

@@ -1,4 +1,4 @@
-"""The studio: a page, its styles and its modules, served as they are. `js/` is what runs; `modules.py` fetches what it imports."""
+"""The studio: a page, its styles and its modules, served as they are. `modules.py` fetches what `js/` imports."""
 
 from pathlib import Path
 

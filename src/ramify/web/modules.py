@@ -73,9 +73,7 @@ def install(root: Path) -> None:
     Raises RuntimeError that says what to do where npm is not there or fails.
     """
     if shutil.which("npm") is None:
-        raise RuntimeError(
-            "the studio's modules come from npm, which is not installed; install Node 20 or newer and run this again"
-        )
+        raise RuntimeError("the studio's modules come from npm, which is not installed; install Node 20 or newer and try again")
     ran = subprocess.run(["npm", "ci", "--omit=dev", "--ignore-scripts"], cwd=root, capture_output=True, text=True)
     if ran.returncode != 0:
         raise RuntimeError(f"npm ci failed in {root}: {ran.stderr.strip()[-800:]}")

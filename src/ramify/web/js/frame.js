@@ -32,6 +32,7 @@ const NAV = [
   { page: "history", name: "History", icon: "history", parts: ["history"] },
 ];
 
+const page_ = () => address.value.page;
 const current = (/** @type {string} */ page) => (page === address.value.page || (page === "library" && ["samples", "completions", "compare", "picking", "blocks", "trees"].includes(address.value.page)) ? "page" : undefined);
 
 function Links({ icons = false }) {
@@ -66,7 +67,7 @@ export function App({ start }) {
     { keys: "?", says: "show the keys", act: () => (helpOpen.value = !helpOpen.value) },
     { keys: "Z Ctrl+Z", says: "undo the last change of the workspace", act: undo },
     { keys: "Shift+Z Ctrl+Shift+Z Ctrl+Y", says: "redo", act: redo },
-    { keys: "/", says: "search", act: () => { go([]); requestAnimationFrame(() => document.getElementById("search")?.focus()); } },
+    { keys: "/", says: "search", act: () => { if (page_() !== "library") go([]); setTimeout(() => document.getElementById("search")?.focus(), 60); } },
     { keys: "Alt+1", says: "library", act: () => go([]) },
     { keys: "Alt+2", says: "judge", act: () => go(["judge"]) },
     { keys: "Alt+3", says: "facets", act: () => go(["facets"]) },

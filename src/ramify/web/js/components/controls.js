@@ -66,6 +66,9 @@ export function Check({ checked, onChange, children }) {
 /** A text that grows with what is in it. @param {any} props */
 export function TextArea({ value, onInput, rows = 3, ...rest }) {
   const box = useRef(/** @type {HTMLTextAreaElement | null} */ (null));
+  useEffect(() => {
+    if (rest.autofocus) box.current?.focus();
+  }, []);
   useLayoutEffect(() => {
     const it = box.current;
     if (!it) return;

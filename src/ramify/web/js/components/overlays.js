@@ -11,7 +11,7 @@ export function Dialog({ title, onClose, wide = false, children, footer }) {
   const box = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
     const before = /** @type {HTMLElement | null} */ (document.activeElement);
-    const first = box.current?.querySelector("[autofocus], .body input, .body textarea, .body select, .body button, footer .primary, button");
+    const first = box.current?.querySelector("[autofocus]") ?? box.current?.querySelector(".body input, .body textarea, .body select, .body button, footer .primary, button");
     /** @type {HTMLElement | null | undefined} */ (first)?.focus();
     return () => before?.focus?.();
   }, []);

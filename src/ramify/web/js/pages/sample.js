@@ -9,7 +9,7 @@ import { Dialog, askFor, confirm } from "../components/overlays.js";
 import { Empty, Failure, Loading, useLoaded } from "../components/states.js";
 import { MEASURES } from "../domain/heatmap.js";
 import { firstLine, plural, promptText } from "../domain/text.js";
-import { expectDrafts } from "../drafts.js";
+import { draftSignal, expectDrafts } from "../drafts.js";
 import { useKeys } from "../keyboard.js";
 import { html, useEffect, useState } from "../preact.js";
 import { act, changed, facetName, remembered } from "../state.js";
@@ -46,6 +46,8 @@ export function SamplePage() {
   const [current, setCurrent] = useState(0);
   const items = ordered(completions.value?.items ?? [], order.value);
   const one = items[current];
+  // A draft's end is known from its stream before the list is loaded again.
+  const now = () => one && (draftSignal(one.id).peek()?.completion ?? one);
   const pick = (/** @type {number} */ which) => setPicked(picked.includes(which) ? picked.filter((each) => each !== which) : [...picked, which].slice(-2));
   const move = (/** @type {number} */ by) => {
     const at = Math.max(0, Math.min(items.length - 1, current + by));
@@ -61,8 +63,8 @@ export function SamplePage() {
     { keys: "ArrowDown J", says: "next completion", act: () => move(1) },
     { keys: "ArrowUp K", says: "completion before", act: () => move(-1) },
     { keys: "Enter O", says: "open its tokens", act: () => one && go(["completions", one.id]) },
-    { keys: "S", says: "save the draft", act: () => one?.draft && !one.running && act(() => api.saveDraft(one.id), "Saved") },
-    { keys: "C", says: "continue a truncated one", act: () => one?.truncated && act(async () => expectDrafts((await api.continue_(one.id, {})).items)) },
+    { keys: "S", says: "save the draft", act: () => { const it = now(); if (it?.draft && !it.running) act(() => api.saveDraft(it.id), "Saved"); } },
+    { keys: "C", says: "continue a truncated one", act: () => { const it = now(); if (it?.truncated && !it.running) act(async () => expectDrafts((await api.continue_(it.id, {})).items)); } },
     { keys: "X", says: "choose for comparing; two are compared with V", act: () => one && pick(one.id) },
     { keys: "V", says: "compare the two chosen", act: compare },
     { keys: "H", says: "heat on or off", act: () => (heatOn.value = !heatOn.value) },
