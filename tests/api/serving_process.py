@@ -32,9 +32,10 @@ class Serving:
 
 
 @contextlib.contextmanager
-def serving(home: Path, arguments: Sequence[str] = ()) -> Iterator[Serving]:
-    """Start it on a free port, wait until its model is loaded, and stop it at the end. home: its data folder."""
-    environment = {**os.environ, "RAMIFY_API_KEY": KEY, "RAMIFY_HOME": str(home), "RAMIFY_DEVICE": "cpu"}
+def serving(home: Path, arguments: Sequence[str] = (), *, key: str = KEY) -> Iterator[Serving]:
+    """Start it on a free port, wait until its model is loaded, and stop it at the end. home: its data folder, where what it
+    says goes to `stderr`. key: "" leaves it to make one."""
+    environment = {**os.environ, "RAMIFY_API_KEY": key, "RAMIFY_HOME": str(home), "RAMIFY_DEVICE": "cpu"}
     errors = home / "stderr"
     with errors.open("w") as log:
         process = subprocess.Popen(
@@ -43,11 +44,11 @@ def serving(home: Path, arguments: Sequence[str] = ()) -> Iterator[Serving]:
     try:
         while (found := re.search(r"http://\S+", errors.read_text())) is None:
             assert process.poll() is None, errors.read_text()
-            time.sleep(0.1)
+            time.sleep(0.05)
         with httpx2.Client(base_url=found[0], timeout=60) as client:
             while client.get("/health").status_code != 200:
                 assert process.poll() is None, errors.read_text()
-                time.sleep(0.1)
+                time.sleep(0.05)
         yield Serving(found[0], process)
     finally:
         process.terminate()
