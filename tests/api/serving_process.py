@@ -44,11 +44,11 @@ def serving(home: Path, arguments: Sequence[str] = (), *, key: str = KEY) -> Ite
     try:
         while (found := re.search(r"http://\S+", errors.read_text())) is None:
             assert process.poll() is None, errors.read_text()
-            time.sleep(0.1)
+            time.sleep(0.05)
         with httpx2.Client(base_url=found[0], timeout=60) as client:
             while client.get("/health").status_code != 200:
                 assert process.poll() is None, errors.read_text()
-                time.sleep(0.1)
+                time.sleep(0.05)
         yield Serving(found[0], process)
     finally:
         process.terminate()
