@@ -361,7 +361,7 @@ class Model:
             self._worker.tell(branches.close)
 
     def submit_score(self, prompt: Prompt, completion: str | Sequence[int], top: int = 0, *, start: int = 0) -> Handle:
-        """Queue what `score` waits for; only the completion's tokens from `start` on are measured, and only they are in the answer.
+        """Queue what `score` waits for; only tokens of the completion from `start` on are measured and told.
 
         Raises InputError, PromptTooLongError.
         """

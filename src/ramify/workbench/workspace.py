@@ -25,8 +25,8 @@ from ramify.workbench.blocks import Blocks
 from ramify.workbench.bulk import Bulk, BulkReport, BulkStep, finish
 from ramify.workbench.bulk_lanes import Chosen, bulk_generate, bulk_score
 from ramify.workbench.drafts import Draft
-from ramify.workbench.remote_writing import RemoteDraft
 from ramify.workbench.exchanging import token_counter
+from ramify.workbench.remote_writing import RemoteDraft
 from ramify.workbench.token_by_token import TokenByToken
 
 __all__ = ["Workspace"]
