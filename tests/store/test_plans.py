@@ -34,6 +34,13 @@ QUESTIONS: dict[str, Any] = {
     "a tag": lambda db: db.search.samples({"field": "tag", "op": "is", "value": "t"}),
     "prompt words": lambda db: db.search.samples({"field": "prompt", "value": "p11"}),
     "most match": lambda db: db.search.completions({"not": RATED}),
+    "a count of few": lambda db: db.search.count_completions({"all": [RATED, {"field": "text", "value": "rare"}]}),
+    "a count of all but few": lambda db: db.search.count_completions(
+        {"all": [{"not": RATED}, {"field": "finish_reason", "op": "is", "value": "eos"}]}
+    ),
+    "a count of words in all but few": lambda db: db.search.count_completions(
+        {"all": [{"field": "text", "value": "hedgehog"}, {"field": "mean_logprob", "op": ">", "value": -9}, {"not": RATED}]}
+    ),
     "samples of which most match": lambda db: db.search.samples({"field": "finish_reason", "op": "is", "value": "eos"}),
 }
 
@@ -85,7 +92,7 @@ def test_no_query_walks_a_whole_table(db: Database, question: str, monkeypatch: 
             assert [step for step in plan if is_a_walk(step)] == [], statement
 
 
-SMALL = ("models", "facets", "tags", "sample_images", "p", "anon", "(subquery", "CONSTANT", "1 CONSTANT")
+SMALL = ("models", "facets", "tags", "sample_images", "p", "anon", "outside", "inside", "(subquery", "CONSTANT", "1 CONSTANT")
 """Tables of a few rows, and results of inner queries."""
 
 

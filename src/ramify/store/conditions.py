@@ -7,6 +7,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import (
@@ -25,6 +26,7 @@ from sqlalchemy import (
     select,
     true,
     union,
+    union_all,
 )
 
 from ramify.store import tables
@@ -33,7 +35,7 @@ from ramify.store.filters import FIELDS, All, Anything, Filter, Not, Where
 from ramify.store.samples import in_group
 from ramify.store.words import matching, matching_row, parse_words
 
-__all__ = ["CAP", "Compiler", "Rule", "Source"]
+__all__ = ["CAP", "Compiler", "Rule", "Source", "all_of", "unindexed"]
 
 CAP = 150_000
 """Counts stop here: a source with more rows than this is not worth starting from."""
@@ -68,6 +70,16 @@ class Rule:
     """Of asking one row: 0 a column, 1 a look into another table, 2 a look into the words."""
     rest: Callable[[Row], "ColumnElement[bool]"] | None = None
     """What is still to be asked of a row that came from the source; None means all of it."""
+
+    false: Source | None = None
+    """Exactly the rows of which it is not true, where they are few; looked for where every match is wanted."""
+    few: Callable[[Row], "ColumnElement[bool]"] | None = None
+    """The same as `holds`, for who asks few rows of a condition that many fulfil."""
+
+    @property
+    def true_(self) -> Source | None:
+        """Exactly the rows of which it is true."""
+        return self.source if self.rest is _nothing else None
 
     def holds_still(self, row: Row) -> "ColumnElement[bool]":
         return self.holds(row) if self.rest is None else self.rest(row)
@@ -115,7 +127,7 @@ class Compiler:
             mine = [part for part in filter_.parts if _of_completions(part)]
             if any(not isinstance(part, Not) for part in mine):
                 rest = tuple(part for part in filter_.parts if not _of_completions(part))
-                return _all([self._some_completion(All(tuple(mine))), *(self.samples(part) for part in rest)])
+                return all_of([self._some_completion(All(tuple(mine))), *(self.samples(part) for part in rest)])
         return self._joined(filter_, self.samples)
 
     def _some_completion(self, filter_: Filter) -> Rule:
@@ -140,16 +152,36 @@ class Compiler:
     def _joined(self, filter_: Filter, each: Callable[[Filter], Rule]) -> Rule:
         if isinstance(filter_, Not):
             inner = each(filter_.part)
-            return Rule(lambda row: not_(func.coalesce(inner.holds(row), false())), None, inner.cost)
+            return Rule(
+                lambda row: not_(func.coalesce(inner.holds(row), false())), None, inner.cost, false=self._few(inner.true_)
+            )
         assert isinstance(filter_, All | Anything), filter_
         rules = [each(part) for part in filter_.parts]
-        return _all(rules) if isinstance(filter_, All) else _any(rules)
+        return all_of(rules) if isinstance(filter_, All) else _any(rules)
 
     def _source(self, ids: "Select[Any]") -> Source | None:
         if not self.counting:
             return None
         few = ids.limit(CAP).subquery()
         return Source(ids, self.connection.execute(select(func.count()).select_from(few)).scalar_one())
+
+    def _few(self, source: Source | None) -> Source | None:
+        return source if self.whole and source is not None and source.size < CAP else None
+
+    def _outside(self, column: "ColumnElement[Any]", op: str, value: Any) -> Source | None:
+        """Rows whose column fails the comparison or is null, by ranges of the column's index; None where they are many."""
+        if not self.whole:
+            return None
+        opposite = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "!=": "="}
+        if op in opposite:
+            ranges = [OPERATORS[opposite[op]](column, value)]
+        else:
+            values = sorted(value) if op == "in" else [value]
+            inner = [and_(column > low, column < high) for low, high in pairwise(values)]
+            ranges = [column < values[0], *inner, column > values[-1]]
+        row_id = column.table.c.id  # type: ignore[attr-defined]
+        each_range = union_all(*(select(row_id).where(each) for each in (*ranges, column.is_(None)))).subquery()
+        return self._few(self._source(select(*each_range.c)))  # SQLite takes no unions inside a union
 
     def _leaf(self, where: Where) -> Rule:
         return getattr(self, f"_{where.field}", self._column)(where)
@@ -169,7 +201,11 @@ class Compiler:
 
         # An index of a flag is worth starting from where the flag is up; it is down nearly everywhere.
         indexed = column in {next(iter(index.columns)).name for index in table.indexes} and value is not False
-        return Rule(holds, self._source(select(table.c.id).where(holds(table))) if indexed else None)
+        if isinstance(value, bool):
+            flag = self._source(select(table.c.id).where(table.c[column].is_(not value))) if self.whole and not value else None
+            return Rule(holds, self._source(select(table.c.id).where(holds(table))) if indexed else None, false=self._few(flag))
+        outside = self._outside(table.c[column], where.op, value) if indexed else None
+        return Rule(holds, self._source(select(table.c.id).where(holds(table))) if indexed else None, false=outside)
 
     # ------------------------------------------------------------ fields of completions
 
@@ -178,7 +214,11 @@ class Compiler:
         names = where.value if where.op == "in" else (where.value,)
         column = models.c.fingerprint if where.field == "fingerprint" else models.c.name
         ids = tuple(self.connection.execute(select(models.c.id).where(column.in_(names))).scalars())
-        return Rule(lambda row: row.c.model_id.in_(ids), self._source(select(c.c.id).where(c.c.model_id.in_(ids))))
+        source, others = self._source(select(c.c.id).where(c.c.model_id.in_(ids))), None
+        if self.whole:
+            known = tuple(self.connection.execute(select(models.c.id).where(models.c.id.not_in(ids))).scalars())
+            others = self._few(self._source(select(c.c.id).where(c.c.model_id.in_(known))))
+        return Rule(lambda row: row.c.model_id.in_(ids), source, rest=_nothing, false=others)
 
     _fingerprint = _model
 
@@ -190,7 +230,13 @@ class Compiler:
         ids = matching(dialect, index, source, parse_words(query))
         found = self._source(ids)
         if found is not None and (found.size < CAP or self.whole):
-            return Rule(lambda row: row.c[key].in_(ids), found, 1, _nothing)
+            return Rule(
+                lambda row: row.c[key].in_(ids),
+                found,
+                1,
+                _nothing,
+                few=lambda row: matching_row(dialect, source, query, row.c[key]),
+            )
         return Rule(lambda row: matching_row(dialect, source, query, row.c[key]), found, 2)
 
     def _logprob(self, where: Where) -> Rule:
@@ -299,10 +345,11 @@ def _of_completions(filter_: Filter) -> bool:
 
 
 def _as_said(rule: Rule, value: bool) -> Rule:
-    return rule if value else Rule(lambda row: not_(rule.holds(row)), None, rule.cost)
+    few = rule.true_ if rule.true_ is not None and rule.true_.size < CAP else None
+    return rule if value else Rule(lambda row: not_(rule.holds(row)), None, rule.cost, false=few)
 
 
-def _all(rules: Sequence[Rule]) -> Rule:
+def all_of(rules: Sequence[Rule]) -> Rule:
     """Cheap questions first. Matches are in every source, so in what small ones share: indexes are read in order."""
     ordered = sorted(rules, key=lambda rule: rule.cost)
     sources = sorted((rule.source for rule in rules if rule.source is not None), key=lambda source: source.size)
@@ -334,7 +381,19 @@ def _any(rules: Sequence[Rule]) -> Rule:
         lambda row: or_(false(), *(func.coalesce(rule.holds(row), false()) for rule in ordered)),
         together,
         max((rule.cost for rule in rules), default=0),
+        false=_none_of(rules),
     )
+
+
+def _none_of(rules: Sequence[Rule]) -> Source | None:
+    """Rows of which no rule is true: those of the smallest set of exceptions that the others do not hold of either."""
+    known = sorted((rule for rule in rules if rule.false is not None), key=lambda rule: rule.false.size)  # type: ignore[union-attr]
+    if not known:
+        return None
+    smallest, c = known[0].false, tables.completions.alias("n")
+    assert smallest is not None
+    others = (not_(func.coalesce(rule.holds(c), false())) for rule in rules if rule is not known[0])
+    return Source(select(c.c.id).where(c.c.id.in_(smallest.ids), *others), smallest.size)
 
 
 def unindexed(row: Row, dialect: str) -> Row:

@@ -18,6 +18,7 @@ from ramify.errors import InputError
 from ramify.store import tables
 from ramify.store.completions import completions_by_id
 from ramify.store.conditions import CAP, Compiler, Rule, unindexed
+from ramify.store.counting import count
 from ramify.store.filters import All, Filter, Where, conditions, parse
 from ramify.store.records import CompletionRecord, SampleRecord
 from ramify.store.samples import samples_by_id
@@ -100,7 +101,7 @@ class Search:
     def count_completions(self, filter_: Any = None, *, archived: bool | None = False, hidden: bool | None = False) -> int:
         """How many match, exactly."""
         with self.database.reading() as connection:
-            return _count(connection, tables.completions, _with_flags(filter_, archived, hidden, "archived", "hidden"))
+            return count(connection, tables.completions, _with_flags(filter_, archived, hidden, "archived", "hidden"))
 
     def all_completion_ids(self, filter_: Any = None, *, archived: bool | None = False, hidden: bool | None = False) -> list[int]:
         """Every match, oldest first: what a bulk action acts on."""
@@ -132,7 +133,7 @@ class Search:
 
     def count_samples(self, filter_: Any = None, *, archived: bool | None = False, hidden: bool | None = False) -> int:
         with self.database.reading() as connection:
-            return _count(connection, tables.samples, _with_flags(filter_, archived, hidden, "sample_archived", "sample_hidden"))
+            return count(connection, tables.samples, _with_flags(filter_, archived, hidden, "sample_archived", "sample_hidden"))
 
     def all_sample_ids(self, filter_: Any = None, *, archived: bool | None = False, hidden: bool | None = False) -> list[int]:
         with self.database.reading() as connection:
@@ -175,7 +176,7 @@ def _limit(limit: int) -> int:
     return limit
 
 
-def _with_flags(filter_: Any, archived: bool | None, hidden: bool | None, archived_field: str, hidden_field: str) -> Filter:
+def _with_flags(filter_: Any, archived: bool | None, hidden: bool | None, archived_field: str, hidden_field: str) -> All:
     given = All(()) if filter_ is None else parse(filter_)
     asked = {where.field for where in conditions(given)}
     flags = [
@@ -293,23 +294,15 @@ def _from_source(
 # ---------------------------------------------------------------- wholes
 
 
-def _count(connection: Connection, table: Table, filter_: Filter) -> int:
-    found: int = connection.execute(_whole(connection, table, filter_, func.count())).scalar_one()
-    return found
-
-
 def _every(connection: Connection, table: Table, filter_: Filter) -> list[int]:
-    return sorted(connection.execute(_whole(connection, table, filter_, None)).scalars())
-
-
-def _whole(connection: Connection, table: Table, filter_: Filter, what: Any) -> "Select[Any]":
     rule = _rule(connection, table, filter_, counting=True, whole=True)
     row = table.alias("r")
-    plain = unindexed(row, connection.dialect.name)
-    query = select(row.c.id if what is None else what).select_from(row).where(rule.holds(plain))
+    plain, query = unindexed(row, connection.dialect.name), select(row.c.id)
     if rule.source is not None and rule.source.size < CAP:
-        query = query.where(row.c.id.in_(rule.source.ids))
-    return query
+        query = query.where(rule.holds_still(plain), row.c.id.in_(rule.source.ids))
+    else:
+        query = query.where(rule.holds(plain))
+    return sorted(connection.execute(query).scalars())
 
 
 # ---------------------------------------------------------------- words
