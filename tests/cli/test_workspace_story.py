@@ -1,42 +1,46 @@
 """The README's story of a workspace: every step is a `ramify` of its own, and the workspace is closed after each.
 
-Two prompts; completions generated, streamed, typed, edited, picked token by token and continued; one better than another under
-one facet and worse under another; something undone. At the end everything is there, with where it came from.
+Two prompts; completions made in every way but import; one beamed out at a chosen token; one better than another under one facet
+and worse under another; a truncated one continued; something undone. At the end everything is there, with where it came from.
 """
 
 import json
-import os
+import re
+import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cli.forking import Ramify, environment
 
 from ramify.prompts import HEDGEHOG, PAYMENT
 
-Step = Callable[..., str]
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+STORY = re.findall(r"^```sh\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)[1].splitlines()
+KEYS = {"tokens": "1\n/ upon\n1\nt  a\nu\ns\n", "blocks": "1\n1\ns\n"}
+"""What is typed into the interactive commands."""
 
 
-@pytest.fixture
-def step(tmp_path: Path) -> Step:
-    """`ramify` with these arguments, in a process and a folder of its own."""
-    settings = os.environ | {"RAMIFY_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
-    settings.pop("RAMIFY_WORKSPACE", None)
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ramify, dict[str, str]]]:
+    """The story run as the README has it: what each command printed; and `ramify` for more."""
+    folder = tmp_path_factory.mktemp("story")
+    printed: dict[str, str] = {}
+    with Ramify(folder, environment(folder / "home")) as ramify:
+        for line in STORY:
+            program, *arguments = shlex.split(line, comments=True)
+            assert program == "ramify"
+            keys = next((keys for name, keys in KEYS.items() if name in arguments[:2]), "")
+            printed[" ".join(arguments)] = ramify(*arguments, stdin=keys)
+        assert len(set(ramify.processes)) == len(STORY)
+        yield ramify, printed
 
-    def run(*arguments: str, stdin: str = "") -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "ramify", *arguments], input=stdin, capture_output=True, text=True, cwd=tmp_path, env=settings
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
-    return run
-
-
-def record(printed: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(printed.splitlines()[-1])
+def shown(ramify: Ramify, completion: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(ramify("completions", "show", str(completion), "--json"))
     return found
 
 
@@ -44,68 +48,69 @@ def origins(completion: dict[str, Any]) -> list[str]:
     return [span["origin"] for span in completion["spans"]]
 
 
-def test_a_workspace_from_its_making_to_its_reopening(step: Step, tmp_path: Path) -> None:
-    # Two prompts.
-    assert step("new", "stories.ramify").endswith("stories.ramify\n")
-    assert step("samples", "add", "--example", "hedgehog", "--title", "Sonic", "--group", "tales") == "1\n"
-    (tmp_path / "payment.txt").write_text(PAYMENT, "utf-8")
-    assert step("samples", "add", "--file", "payment.txt", "--exact", "--title", "Payment") == "2\n"
-
-    # Completions: generated whole, by hand, edited, token by token, continued.
-    beams = step("completions", "generate", "1", "--num-beams", "2", "-n", "2", "--max-new-tokens", "12", "--json")
-    whole, second = (json.loads(line) for line in beams.splitlines())
-    draft = record(step("completions", "generate", "2", "--draft", "--prefill", '{"', "--max-new-tokens", "6", "--json"))
-    step("completions", "save", str(draft["id"]))
-    typed = record(step("completions", "write", "2", '{"contractor": "Mike"}', "--json"))
-    edited = record(step("completions", "edit", str(whole["id"]), "--replace", "hedgehog", "hedgepig", "--json"))
-    picked = record(step("tokens", "1", "--json", stdin="1\n/ upon\n1\nt  a\nu\ns\n"))
-    grown = record(step("completions", "continue", str(whole["id"]), "--max-new-tokens", "6", "--json"))
-
-    # Judged: A better than B under one facet, B better than A under another.
-    a, b = str(whole["id"]), str(edited["id"])
-    step("facets", "add", "bedtime", "--description", "Calm and clear.")
-    step("facets", "add", "comedy", "--parent", "bedtime")
-    step("prefer", a, b, "--facet", "bedtime")
-    step("prefer", b, a, "--facet", "comedy")
-    step("rate", a, "8", "--facet", "bedtime")
-    step("completions", "tag", a, b, "--add", "pair")
-    step("completions", "approve", a, "--facet", "bedtime")
-
-    # Undone.
-    step("completions", "archive", a)
-    assert step("undo") == "undone: archive completions: 1\n"
-
-    # All of it is there, from another folder, too.
-    def shown(completion: dict[str, Any]) -> dict[str, Any]:
-        return record(
-            step("completions", "show", str(completion["id"]), "--json", "--workspace", str(tmp_path / "stories.ramify"))
-        )
-
-    prompts = [record(step("samples", "show", sample, "--json"))["prompt"] for sample in ("1", "2")]
+def test_every_way_of_making_a_completion_is_there_with_where_it_came_from(told: tuple[Ramify, dict[str, str]]) -> None:
+    ramify, _ = told
+    prompts = [json.loads(ramify("samples", "show", sample, "--json"))["prompt"] for sample in ("1", "2")]
     assert prompts == [HEDGEHOG, PAYMENT]
-    listed = [json.loads(line) for line in step("completions", "list", "--json").splitlines()]
-    assert sorted(each["id"] for each in listed) == sorted(
-        each["id"] for each in (whole, second, draft, typed, edited, picked, grown)
-    )
+    whole, second, typed, edited, picked, beam, blocks, grown = (shown(ramify, number) for number in range(1, 9))
 
-    there = shown(whole)
-    assert {name: there[name] for name in whole} == whole | {"tags": ["pair"]}
-    assert (there["model"], there["finish_reason"], there["truncated"], there["archived"]) == ("tiny", "length", True, False)
-    assert [(each["facet"], each["better_id"], each["worse_id"]) for each in there["preferences"]] == [
-        ("bedtime", whole["id"], edited["id"]),
-        ("comedy", edited["id"], whole["id"]),
-    ]
-    assert [(each["facet"], each["rating"]) for each in there["ratings"]] == [("bedtime", 8)]
-    assert there["approved"] == ["bedtime"]
-    assert sorted(there["children"]) == sorted([edited["id"], grown["id"]])
-
+    for each in (whole, second):
+        assert (each["model"], each["finish_reason"], each["truncated"], each["archived"]) == ("tiny", "length", True, False)
+        assert (each["config"]["num_beams"], len(each["token_ids"]), origins(each)) == (2, 12, ["sampled"])
     assert whole["beam_score"] >= second["beam_score"]
-    assert (draft["generated_start"], origins(draft)) == (2, ["prefill", "sampled"])
-    assert shown(draft)["draft"] is False
-    assert (typed["model"], typed["token_ids"], origins(typed)) == ("manual", None, ["typed"])
+    assert (typed["model"], typed["text"], typed["token_ids"], origins(typed)) == (
+        "Maria", '{"contractor": "Mike"}', None, ["typed"],
+    )  # fmt: skip
+    assert (typed["sample_id"], typed["finish_reason"], typed["truncated"]) == (2, "written", False)
     assert edited["text"] == whole["text"].replace("hedgehog", "hedgepig")
-    assert origins(edited) == ["sampled", "typed", "sampled"]
+    assert (origins(edited), edited["parent_id"]) == (["sampled", "typed", "sampled"], 1)
     assert (picked["text"], picked["finish_reason"], origins(picked)) == ("Once upon", "user", ["picked"])
-    assert grown["token_ids"][:12] == whole["token_ids"]
-    assert (grown["parent_id"], grown["branch_position"]) == (whole["id"], 12)
-    assert grown["text"].startswith(whole["text"])
+    assert (grown["parent_id"], grown["branch_position"], len(grown["token_ids"])) == (1, 12, 18)
+    assert (grown["token_ids"][:12], grown["text"].startswith(whole["text"])) == (whole["token_ids"], True)
+
+    # The beam parts from completion 1 after its fifth token, and its logprobs are the model's.
+    assert (beam["token_ids"][:5], len(beam["token_ids"]), beam["details"]["beam_node"]) == (whole["token_ids"][:5], 11, 22)
+    ramify("score", "6")
+    assert shown(ramify, 6)["mean_logprob"] == pytest.approx(beam["mean_logprob"], abs=1e-5)
+
+    # Two blocks of at most twelve tokens, each with its seed.
+    assert blocks["details"]["blocks"][0]["start"] == 0
+    assert {each["seed"] for each in blocks["details"]["blocks"]} <= {3, 4}
+    assert (blocks["model"], set(origins(blocks))) == ("tiny", {"sampled"})
+    assert all(each["fingerprint"] == whole["fingerprint"] != "" for each in (second, edited, picked, beam, blocks, grown))
+
+
+def test_one_is_better_under_one_facet_and_worse_under_another(told: tuple[Ramify, dict[str, str]]) -> None:
+    ramify, _ = told
+    whole = shown(ramify, 1)
+    assert [(each["facet"], each["better_id"], each["worse_id"], each["origin"]) for each in whole["preferences"]] == [
+        ("bedtime", 1, 4, "hand"),
+        ("comedy", 4, 1, "hand"),
+    ]
+    first = [json.loads(ramify("facets", "rank", facet, "1", "--json").splitlines()[0]) for facet in ("bedtime", "comedy")]
+    assert [each["completion_id"] for each in first] == [1, 4]
+    assert sorted(whole["children"]) == [4, 8]
+
+
+def test_what_was_undone_is_undone_and_the_rest_is_listed(told: tuple[Ramify, dict[str, str]]) -> None:
+    ramify, printed = told
+    assert printed["undo"] == "undone: archive completions: 1\n"
+    listed = [json.loads(line)["id"] for line in ramify("completions", "list", "--json").splitlines()]
+    assert listed == [8, 7, 6, 5, 4, 3, 2, 1]
+    assert [line.split()[0] for line in printed["completions list"].splitlines()[1:]] == [str(i) for i in listed]
+    history = [json.loads(line) for line in ramify("history", "--json").splitlines()]
+    # Once something else was done, such as a score, what was undone is called abandoned.
+    assert [each["name"] for each in history if each["state"] in ("undone", "abandoned")] == ["archive completions"]
+    assert "why it died" in printed["beams rerank 1 --repetition-penalty 1.3"].splitlines()[0]
+    beams = [json.loads(line) for line in ramify("beams", "show", "1", "--by", "mean", "--json").splitlines()]
+    assert 22 in [each["id"] for each in beams]
+    assert [each["value"] for each in beams] == sorted((each["value"] for each in beams), reverse=True)
+
+
+def test_a_process_that_starts_afresh_elsewhere_finds_it_all(told: tuple[Ramify, dict[str, str]], tmp_path: Path) -> None:
+    ramify, _ = told
+    where = str(ramify.folder / "stories.ramify")
+    asked = [sys.executable, "-m", "ramify", "completions", "list", "--json", "--workspace", where]
+    done = subprocess.run(asked, capture_output=True, text=True, cwd=tmp_path, env=environment(tmp_path / "home"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ramify("completions", "list", "--json")

@@ -203,12 +203,12 @@ def tell(tree: "Reading", scenes: "Sequence[Scene]", alternatives: int, *, as_js
     """A path, a line a step."""
     if as_json:
         for place, scene in enumerate(scenes, start=1):
-            others = [
+            alternative = [
                 {"token_id": i, "token": piece(tree.pieces[i]), "logprob": value} for i, value in scene.candidates[:alternatives]
             ]
             siblings = [each.id for each in scene.siblings]
             made = told(tree, scene.node, place=place, standing=scene.place, text=scene.text, siblings=siblings)
-            listing.print_json({**made, "alternatives": others})
+            listing.print_json({**made, "alternatives": alternative})
         return
     rows = []
     for place, scene in enumerate(scenes, start=1):
