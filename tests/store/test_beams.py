@@ -3,6 +3,7 @@ import math
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Engine, event
 
 from ramify.errors import InputError, NotFoundError
 from ramify.store import Database, NewNode
@@ -142,3 +143,45 @@ def test_records_stand_for_their_ids_and_those_of_another_kind_are_refused(db: D
         db.samples.add(title="nothing")
     with pytest.raises(InputError, match="both given"):
         db.samples.add("Once", messages=[{"role": "user", "content": "Once"}])
+
+
+def test_several_paths_of_one_call_share_what_they_share_and_teach_each_other(db: Database) -> None:
+    tree = db.beams.tree(db.samples.add("Once").id, "tiny")
+    long = [NewNode(token_id=1), NewNode(token_id=2, logprob=-1.0)]
+    found = db.beams.extend_many(
+        [
+            (tree.root_id, long),
+            (tree.root_id, [NewNode(token_id=1, logprob=-0.5, candidates=[(2, -1.0)])]),
+            (tree.root_id, [NewNode(token_id=3, logprob=-2.0)]),
+            (tree.root_id, []),
+        ]
+    )
+    assert [[node.token_id for node in path] for path in found] == [[1, 2], [1], [3], []]
+    assert found[0][0] == found[1][0]
+    assert (found[0][0].logprob, found[0][0].candidates, found[0][1].sum_logprob) == (-0.5, ((2, -1.0),), -1.5)
+    assert len(db.beams.nodes(tree.id)) == 4
+    db.history.undo()
+    assert [node.token_id for node in db.beams.nodes(tree.id)] == [-1]
+    with pytest.raises(NotFoundError):
+        db.beams.extend_many([(tree.root_id, long), (10**6, [])])
+    assert [node.token_id for node in db.beams.nodes(tree.id)] == [-1]
+
+
+def test_a_wide_growth_takes_as_many_statements_as_a_narrow_one(db: Database) -> None:
+    def statements(width: int) -> int:
+        tree = db.beams.tree(db.samples.add(f"Once, {width} wide").id, "tiny")
+        counted: list[str] = []
+
+        def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            counted.append(statement)
+
+        event.listen(Engine, "before_cursor_execute", count)
+        try:
+            paths = [(tree.root_id, [NewNode(token_id=10 * i + step, logprob=-1.0) for step in range(3)]) for i in range(width)]
+            db.beams.extend_many(paths, pieces={10 * i + step: b"a" for i in range(width) for step in range(3)})
+        finally:
+            event.remove(Engine, "before_cursor_execute", count)
+        return len(counted)
+
+    statements(1)  # the first rows of a table make its counter
+    assert statements(40) == statements(2)

@@ -6,7 +6,7 @@ needs no model.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, select
@@ -155,37 +155,22 @@ class Beams:
     def extend_many(
         self, paths: Sequence[tuple[int, Sequence[NewNode]]], *, pieces: Mapping[int, bytes] | None = None
     ) -> Sequence[Sequence[BeamNodeRecord]]:
-        """Several paths, as one action."""
+        """Several paths, as one action: level by level, so that a wide growth is a few statements and not some for every node."""
         with self.database.action("extend beams", f"{len(paths)}") as action:
-            found = []
-            for parent_id, path in paths:
-                row = _node(action.connection, parent_id)
-                ids = []
-                for new in path:
-                    if row.ended:
-                        raise InputError(f"node {row.id} is an EOS; nothing comes after it")
-                    there = (nodes.c.parent_id == row.id) & (nodes.c.token_id == new.token_id)
-                    old = action.connection.execute(select(nodes).where(there)).first()
-                    if old is None:
-                        (made,) = action.insert(nodes, [_row(row, new, action.time)])
-                    else:
-                        made = old.id
-                        lacking = {
-                            k: v for k, v in _row(row, new, action.time).items() if getattr(old, k) is None and v is not None
-                        }
-                        learnt = {name: lacking.pop(name) for name in LOOKED if name in lacking}
-                        if learnt:
-                            action.set_rows(nodes, [made], learnt)
-                        if lacking:
-                            action.update(nodes, [made], lacking)
-                            if "sum_logprob" in lacking:
-                                _measure_below(action, made)
-                    row = _node(action.connection, made)
-                    ids.append(made)
-                if ids and pieces:
-                    _learn(action.connection, row.tree_id, pieces)
-                found.append(self.nodes_by_id(ids))
-            return found
+            at = [parent_id for parent_id, _ in paths]
+            tree_ids = {row.tree_id for row in _nodes(action.connection, at).values()}
+            made: list[list[int]] = [[] for _ in paths]
+            for depth in range(max((len(path) for _, path in paths), default=0)):
+                going = [i for i, (_, path) in enumerate(paths) if len(path) > depth]
+                found = _hang(action, [(at[i], paths[i][1][depth]) for i in going])
+                for i, node_id in zip(going, found, strict=True):
+                    at[i] = node_id
+                    made[i].append(node_id)
+            if pieces and any(made):
+                for tree_id in sorted(tree_ids):
+                    _learn(action.connection, tree_id, pieces)
+            records = {node.id: node for node in self.nodes_by_id(list(dict.fromkeys(i for ids in made for i in ids)))}
+            return [[records[i] for i in ids] for ids in made]
 
     def set_candidates(
         self,
@@ -300,6 +285,62 @@ def _node(connection: Connection, node_id: int) -> Any:
     if row is None:
         raise NotFoundError(f"there is no beam node {node_id}")
     return row
+
+
+def _nodes(connection: Connection, ids: Iterable[int]) -> dict[int, Any]:
+    """Rows by id. Raises NotFoundError for the first that is not there."""
+    wanted = list(dict.fromkeys(ids))
+    found = {row.id: row for part in chunks(wanted) for row in connection.execute(select(nodes).where(nodes.c.id.in_(part)))}
+    missing = next((i for i in wanted if i not in found), None)
+    if missing is not None:
+        raise NotFoundError(f"there is no beam node {missing}")
+    return found
+
+
+def _hang(action: Action, wanted: Sequence[tuple[int, NewNode]]) -> list[int]:
+    """One token under each of these nodes; returns the children's ids. What is there already learns what it lacked."""
+    parents = _nodes(action.connection, (parent_id for parent_id, _ in wanted))
+    there = _children(action.connection, wanted)
+    fresh: dict[tuple[int, int], NewNode] = {}
+    for parent_id, new in wanted:
+        if parents[parent_id].ended:
+            raise InputError(f"node {parent_id} is an EOS; nothing comes after it")
+        if (parent_id, new.token_id) not in there:
+            fresh.setdefault((parent_id, new.token_id), new)
+    rows = [_row(parents[parent_id], new, action.time) for (parent_id, _), new in fresh.items()]
+    made = dict(zip(fresh, action.insert(nodes, rows), strict=True))
+    ids = []
+    for parent_id, new in wanted:
+        key = (parent_id, new.token_id)
+        ids.append(made[key] if key in made else there[key].id)
+        if fresh.get(key) is not new:
+            # Read anew: another path may have taught the same node a moment ago.
+            _teach(action, parents[parent_id], _node(action.connection, ids[-1]), new)
+    return ids
+
+
+def _children(connection: Connection, wanted: Sequence[tuple[int, NewNode]]) -> dict[tuple[int, int], Any]:
+    """Those of the wanted that are there, by parent and token."""
+    tokens = sorted({new.token_id for _, new in wanted})
+    found = {}
+    for part in chunks(sorted({parent_id for parent_id, _ in wanted})):
+        for some in chunks(tokens):
+            query = select(nodes.c.id, nodes.c.parent_id, nodes.c.token_id)
+            query = query.where(nodes.c.parent_id.in_(part), nodes.c.token_id.in_(some))
+            found |= {(row.parent_id, row.token_id): row for row in connection.execute(query)}
+    return found
+
+
+def _teach(action: Action, parent: Any, old: Any, new: NewNode) -> None:
+    """Give a node the candidates and measures that it lacked."""
+    lacking = {k: v for k, v in _row(parent, new, action.time).items() if getattr(old, k) is None and v is not None}
+    learnt = {name: lacking.pop(name) for name in LOOKED if name in lacking}
+    if learnt:
+        action.set_rows(nodes, [old.id], learnt)
+    if lacking:
+        action.update(nodes, [old.id], lacking)
+        if "sum_logprob" in lacking:
+            _measure_below(action, old.id)
 
 
 def _learn(connection: Connection, tree_id: int, pieces: Mapping[int, bytes]) -> None:

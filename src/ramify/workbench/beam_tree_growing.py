@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from ramify.decoding.config import GenerationConfig
 from ramify.engine.kv_tree import Branches
 from ramify.engine.model import Model
@@ -240,9 +242,12 @@ class Growing(Reading):
                 if not (surprised and entropy is None) and not (picked is not None and set(picked) - top):
                     found[path] = Next(node.candidates, entropy, None)
         missing = [path for path in paths if path not in found]
-        for path, distribution in self._looking.at(missing).items():
-            (top_row,) = top_of(distribution.logprobs.unsqueeze(0), self.cached, self.model.info.eos_token_ids)
-            found[path] = Next(tuple(top_row), distribution.entropy, distribution)
+        seen = self._looking.at(missing)
+        if seen:
+            together = torch.stack([distribution.logprobs for distribution in seen.values()])
+            tops = top_of(together, self.cached, self.model.info.eos_token_ids)
+            for (path, distribution), top_row in zip(seen.items(), tops, strict=True):
+                found[path] = Next(tuple(top_row), distribution.entropy, distribution)
         return {path: found[path] for path in paths}
 
     def _entropy_after(self, node: BeamNodeRecord) -> float | None:

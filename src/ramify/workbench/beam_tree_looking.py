@@ -46,10 +46,11 @@ class Distribution:
 def top_of(logprobs: Tensor, k: int, also: Sequence[int] = ()) -> list[list[tuple[int, float]]]:
     """For each row of (B, V): the k likeliest (token id, logprob), then those of `also` that are missing, likeliest first."""
     found = measure(logprobs, torch.zeros(len(logprobs), dtype=torch.long, device=logprobs.device), k)
+    # The numbers as they were given: `measure` normalises once more, which moves the last bit.
+    given = logprobs.gather(1, found.top_ids).tolist()
     rows = []
-    for ids, values, row in zip(found.top_ids.tolist(), found.top_logprobs.tolist(), logprobs, strict=True):
-        # The numbers as they were given: `measure` normalises once more, which moves the last bit.
-        top = [(token_id, float(row[token_id])) for token_id, value in zip(ids, values, strict=True) if value > -math.inf]
+    for ids, values, row in zip(found.top_ids.tolist(), given, logprobs, strict=True):
+        top = [pair for pair in zip(ids, values, strict=True) if pair[1] > -math.inf]
         there = {token_id for token_id, _ in top}
         more = [(token_id, float(row[token_id])) for token_id in also if token_id not in there]
         rows.append(top + sorted((pair for pair in more if pair[1] > -math.inf), key=lambda pair: -pair[1]))
@@ -127,7 +128,8 @@ class Lookahead:
 
     def _nearest(self, ids: Ids) -> Trunk:
         """A fork of the held branch that shares most with `ids`, one token short of all at most."""
-        best = max(self._held, key=lambda held: common_length(held, ids))
+        parent = ids[:-1]  # nothing shares more, and growing level by level it is there
+        best = parent if parent in self._held else max(self._held, key=lambda held: common_length(held, ids))
         self._held.move_to_end(best)
         return self._branches.fork(self._held[best], min(common_length(best, ids), len(ids) - 1))
 
