@@ -1,5 +1,6 @@
 """How a server begins and ends: as a process of its own, by signals."""
 
+import asyncio
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ from tests.api.listening import TOKEN, listening
 from tests.api.serving_process import serving
 
 from ramify.api.app import create_app
+from ramify.api.serving import bound
 from ramify.api.state import Limits
 
 
@@ -79,3 +81,21 @@ def test_what_does_not_end_in_time_is_ended_with_an_error() -> None:
         assert (late.status_code, late.json()["error"]["code"]) == (503, "draining")
         assert live.client().get("/health").json() == {"status": "draining"}
         gate.leave_open()
+
+
+def test_small_answers_are_sent_at_once_and_do_not_wait_for_the_clients_acknowledgement() -> None:
+    listener = bound("127.0.0.1", 0)
+
+    async def story() -> int:
+        at_once: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        async def met(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            at_once.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        async with await asyncio.start_server(met, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.close()
+            return await at_once
+
+    assert asyncio.run(story()) != 0

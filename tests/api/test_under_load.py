@@ -16,6 +16,8 @@ from ramify.api.app import create_app
 from ramify.api.state import Limits
 
 COMPLETIONS = "/v1/completions"
+TOKENS = 8
+"""Of each completion where 500 run: places are given back and taken some eight times over."""
 
 
 def clients(live: Live) -> httpx2.AsyncClient:
@@ -90,7 +92,13 @@ def test_500_at_once_are_each_answered_as_alone_with_64_running_together() -> No
     )
 
     def body(i: int) -> dict[str, Any]:
-        return {"prompt": f"Once upon a time, number {i}", "max_tokens": 24, "temperature": 0.8, "seed": i, "ignore_eos": True}
+        return {
+            "prompt": f"Once upon a time, number {i}",
+            "max_tokens": TOKENS,
+            "temperature": 0.8,
+            "seed": i,
+            "ignore_eos": True,
+        }
 
     async def story(live: Live) -> None:
         most = 0.0
@@ -101,13 +109,15 @@ def test_500_at_once_are_each_answered_as_alone_with_64_running_together() -> No
                 await asyncio.sleep(0.05)
             answers = [task.result().json() for task in asked]
             text = (await client.get("/metrics")).text
+        assert [task.result().status_code for task in asked] == [200] * 500
         assert most == 64
         assert (gauge(text, "ramify_completions_running"), gauge(text, "ramify_completions_waiting")) == (0, 0)
         model = live.server.models.loaded()["tiny"]
         texts = [answer["choices"][0]["text"] for answer in answers]
-        settings = {"max_new_tokens": 24, "temperature": 0.8, "ignore_eos": True}
-        for i in range(0, 500, 10):
+        settings = {"max_new_tokens": TOKENS, "temperature": 0.8, "ignore_eos": True, "logprobs": None}
+        for i in range(0, 500, 25):
             assert texts[i] == model.complete(body(i)["prompt"], seed=i, **settings).text
+        # The others in the library's way: that a row in a batch is the row alone is the engine's law, tested there and above.
         others = await asyncio.gather(*(model.acomplete(body(i)["prompt"], seed=i, **settings) for i in range(500)))
         assert texts == [other.text for other in others]
 

@@ -179,7 +179,7 @@ class Compiler:
             values = sorted(value) if op == "in" else [value]
             inner = [and_(column > low, column < high) for low, high in pairwise(values)]
             ranges = [column < values[0], *inner, column > values[-1]]
-        row_id = column.table.c.id  # type: ignore[attr-defined]
+        row_id = column.table.c.id
         each_range = union_all(*(select(row_id).where(each) for each in (*ranges, column.is_(None)))).subquery()
         return self._few(self._source(select(*each_range.c)))  # SQLite takes no unions inside a union
 
