@@ -4,6 +4,7 @@ WORKERS ?= 2
 
 BIN := .venv/bin
 READY := .venv/.ready
+TESTING := .venv/.testing
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 # Tests are compiled once: without their bytecode every run would rewrite all assertions anew, which takes seconds.
@@ -15,10 +16,10 @@ run: $(READY)  ## open the studio on a demonstration workspace
 	@mkdir -p .cache
 	@$(BIN)/ramify studio .cache/demo.ramify --demo
 
-test: $(READY)  ## all tests but the slow ones
+test: $(TESTING)  ## all tests but the slow ones
 	$(PYTEST) -m "not slow" -n $(WORKERS)
 
-test-slow: $(READY)  ## the tests that take minutes
+test-slow: $(TESTING)  ## the tests that take minutes
 	$(PYTEST) -m slow
 
 check: $(READY)  ## style, types, layers
@@ -33,7 +34,7 @@ bench: $(READY)  ## us and transformers side by side
 docs: $(READY)  ## docs/cli.md from the commands themselves
 	$(BIN)/python -m ramify.cli.reference docs/cli.md
 
-embedded-model: $(READY)  ## train the embedded model `tiny` again; about 95 minutes
+embedded-model: $(READY)  ## train the embedded model `tiny` again; about three hours
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m recipes.tiny.build
 
 setup: $(READY)  ## make .venv
@@ -47,6 +48,12 @@ $(READY): pyproject.toml constraints.txt package-lock.json
 # Without npm all but the studio works, and `ramify studio` says what is missing.
 	-@$(BIN)/python -c 'import pathlib; from ramify.web import modules; modules.missing() and modules.install(pathlib.Path("."))'
 	@touch $(READY)
+
+# What only tests need: the studio's type checker and axe from npm, and a browser. Without them those tests are left out, and say so.
+$(TESTING): $(READY)
+	-@command -v npm > /dev/null && npm ci --silent
+	-@command -v chromium > /dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } > /dev/null
+	@touch $(TESTING)
 
 clean:  ## what tests and tools left; .venv stays
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .cache/models_made_here
