@@ -68,9 +68,7 @@ def beside(rounds: int, continuous: bool) -> None:
     with ramify_serve() as us, transformers_serve(*options) as them:
         for peer in (us, them):
             asyncio.run(clients(peer, 2, 1, 10**6))
-        print(
-            "| clients | Ramify req/s | transformers req/s | ratio | Ramify first text, ms | transformers, ms | ratio | texts equal |"
-        )
+        print("| clients | requests/s: Ramify | transformers | ratio | first text, ms: Ramify | transformers | ratio | equal |")
         print("|---|---|---|---|---|---|---|---|")
         for count in CLIENTS:
             each = {1: 4, 8: 2, 32: 1}[count]
@@ -119,11 +117,13 @@ def refusals(places: int = 64, queue: int = 64, excess: int = 200) -> None:
             singly = [await refused(i) for i in range(excess)]
             together = await asyncio.gather(*(refused(i) for i in range(excess)))
             assert all(retry and 1 <= int(retry) <= 60 for status, _, retry in [*singly, *together] if status == 429)
+            control_together = await asyncio.gather(*(healthy() for _ in range(excess)))
             held = (await gauge(client, "running")) + (await gauge(client, "waiting"))
             for name, found in (("one by one", singly), (f"{excess} at once", together)):
                 count = sum(status == 429 for status, _, _ in found)
                 print(f"{name}: {count} of {excess} refused; {spread([wait for _, wait, _ in found])}")
-            print(f"control, /health one by one: {spread(control)}; held all the while: {held:.0f} of {places + queue}")
+            print(f"control, /health one by one: {spread(control)}; {excess} at once: {spread(control_together)}")
+            print(f"held all the while: {held:.0f} of {places + queue}")
             for task in long:
                 task.cancel()
             await asyncio.gather(*long, return_exceptions=True)

@@ -28,6 +28,12 @@ class Gate:
         """Let so many passes through."""
         self._open.release(count)
 
+    def shut(self) -> None:
+        """Take back what was let through and not used, and forget who stood here."""
+        for semaphore in (self._open, self._arrived):
+            while semaphore.acquire(blocking=False):
+                pass
+
     def leave_open(self) -> None:
         self._always = True
         self._open.release(10**6)

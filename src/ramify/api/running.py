@@ -26,7 +26,7 @@ from ramify.engine.rows import finished
 from ramify.engine.tasks import Handle
 from ramify.errors import EngineError
 
-__all__ = ["Answer", "ClientGoneError", "Kept", "Part", "Piece", "Run", "off_loop", "while_connected"]
+__all__ = ["Answer", "ClientGoneError", "Kept", "Part", "Piece", "Run", "client_gone", "off_loop", "while_connected"]
 
 T = TypeVar("T")
 
@@ -106,7 +106,7 @@ async def off_loop(characters: int, call: Callable[[], T]) -> T:
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, which is cancelled when the client leaves first. Raises ClientGoneError then."""
-    task, gone = asyncio.create_task(work), asyncio.create_task(_gone(receive))
+    task, gone = asyncio.create_task(work), asyncio.create_task(client_gone(receive))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
@@ -118,7 +118,7 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         await asyncio.gather(task, gone, return_exceptions=True)
 
 
-async def _gone(receive: Receive) -> None:
+async def client_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 

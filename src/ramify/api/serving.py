@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import sys
 from typing import Any
 
 import uvicorn
@@ -11,6 +12,10 @@ from ramify.api.state import Server
 from ramify.errors import InputError
 
 __all__ = ["ServerProcess", "bound", "serve"]
+
+SWITCH_S = 0.0005
+"""How long the engine's thread keeps the interpreter while the event loop wants it. Python's 5 ms are waited for several times
+in every answer."""
 
 
 class ServerProcess(uvicorn.Server):
@@ -41,6 +46,7 @@ def bound(host: str, port: int) -> socket.socket:
 
 def serve(app: FastAPI, listener: socket.socket) -> None:
     """Serve until a signal says stop; returns when what was running has ended."""
+    sys.setswitchinterval(SWITCH_S)
     ServerProcess(configuration(app)).run(sockets=[listener])
 
 

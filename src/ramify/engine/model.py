@@ -19,6 +19,7 @@ from ramify.engine.kv_tree import Branches
 from ramify.engine.requests import CompletionResult, GenerationRequest, Origin, Prompt, Scored, TokenEvent
 from ramify.engine.scoring import score_steps
 from ramify.engine.tasks import Handle
+from ramify.engine.waiting import wait_for
 from ramify.engine.worker import Worker
 from ramify.errors import ConfigError, EngineError, InputError, PromptTooLongError
 from ramify.models.base import Backend, ModelInfo, TextCodec
@@ -167,7 +168,7 @@ class Model:
 
     def score(self, prompt: Prompt, completion: str | Sequence[int], *, top: int = 0) -> Scored:
         """Measure given text at temperature 1: one entry per token of the completion, each with `top` alternatives."""
-        scored: Scored = _wait(self.submit_score(prompt, completion, top))
+        scored: Scored = wait_for(self.submit_score(prompt, completion, top))
         return scored
 
     def branch(self, prompt: Prompt, *, prefill: str | None = None) -> Branch:
@@ -338,7 +339,7 @@ class Model:
 
     def result(self, request: GenerationRequest) -> list[CompletionResult]:
         """Queue a checked request and wait for its completions."""
-        results: list[CompletionResult] = _wait(self.submit(request))
+        results: list[CompletionResult] = wait_for(self.submit(request))
         return results
 
     async def aresult(self, request: GenerationRequest) -> list[CompletionResult]:
@@ -349,7 +350,7 @@ class Model:
         """Run a conversation with the engine on branches that stay with the caller, and wait for its result."""
         handle = Handle()
         self._worker.start(lambda: self.engine.converse(steps, handle, branches, owns_branches=False), handle.future)
-        return _wait(handle)
+        return wait_for(handle)
 
     def on_engine(self, call: Any) -> "Future[Any]":
         """Run `call` on the engine's thread between two steps."""
@@ -439,15 +440,6 @@ def _waves(requests: list[GenerationRequest]) -> Iterator[list[GenerationRequest
     step = len(requests) if size is None else each
     for start in range(0, len(requests), max(1, step)):
         yield requests[start : start + step]
-
-
-def _wait(handle: Handle) -> Any:
-    """The result; an interrupt on the way cancels the request."""
-    try:
-        return handle.future.result()
-    except BaseException:
-        handle.cancel()
-        raise
 
 
 async def _await(handle: Handle) -> Any:

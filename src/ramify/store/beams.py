@@ -322,7 +322,7 @@ def _hang(action: Action, wanted: Sequence[tuple[int, NewNode]]) -> list[int]:
 def _children(connection: Connection, wanted: Sequence[tuple[int, NewNode]]) -> dict[tuple[int, int], Any]:
     """Those of the wanted that are there, by parent and token."""
     tokens = sorted({new.token_id for _, new in wanted})
-    found = {}
+    found: dict[tuple[int, int], Any] = {}
     for part in chunks(sorted({parent_id for parent_id, _ in wanted})):
         for some in chunks(tokens):
             query = select(nodes.c.id, nodes.c.parent_id, nodes.c.token_id)

@@ -16,7 +16,7 @@ from ramify.decoding.logprobs import measure
 from ramify.engine.kv_tree import Branches, common_length
 from ramify.engine.model import Model
 from ramify.engine.tasks import PREFILL_TOKENS, Steps, prefill
-from ramify.errors import EngineError
+from ramify.errors import CancelledError, EngineError
 from ramify.models.base import Extension, Trunk
 from ramify.workbench.beam_tree_reading import Ids
 
@@ -76,7 +76,7 @@ class Lookahead:
             part = missing[start : start + ROWS]
             try:
                 logits: Tensor = self.model.converse(self._steps(part), self._branches)
-            except EngineError:
+            except (CancelledError, EngineError):
                 self.free()
                 raise
             logprobs = torch.log_softmax(logits, dim=-1)

@@ -3,12 +3,14 @@
 One desk a server. Its routes run in threads; what takes turns has a lock of its own.
 """
 
+import asyncio
 import contextlib
 import secrets
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Generic, ParamSpec, Protocol, TypeVar
@@ -16,12 +18,15 @@ from typing import Annotated, Generic, ParamSpec, Protocol, TypeVar
 import anyio
 import anyio.to_thread
 from fastapi import Depends, Request
+from starlette.types import Receive
 
 from ramify.api.errors import ApiError
 from ramify.api.model_pool import ModelPool
+from ramify.api.running import client_gone
 from ramify.api.state import ServerState
 from ramify.engine.model import Model
-from ramify.errors import ModelNotFoundError, NotFoundError, UnsupportedError
+from ramify.engine.waiting import Waiter
+from ramify.errors import CancelledError, ModelNotFoundError, NotFoundError, UnsupportedError
 from ramify.models.base import TextCodec
 from ramify.models.registry import is_remote
 from ramify.models.remote import Remote, connect
@@ -206,10 +211,24 @@ class Desk:
             yield held.thing
 
     async def waiting(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a call that may wait long for a model, in a thread of its own kind, so that quick ones never queue behind it."""
+        """Run a call that may wait long for a model, in a thread of its own kind, so that quick ones never queue behind it.
+
+        When the client leaves, what the call waits for is cancelled; it ends before it has changed anything.
+        """
         if self._long is None:
             self._long = anyio.CapacityLimiter(LONG_CALLS)
-        return await anyio.to_thread.run_sync(partial(call, *args, **kwargs), limiter=self._long)
+        waiter, receive = Waiter(), _receive.get()
+        gone = asyncio.create_task(client_gone(receive)) if receive is not None else None
+        if gone is not None:
+            gone.add_done_callback(lambda ended: None if ended.cancelled() else waiter.leave())
+        try:
+            with waiter.here():
+                return await anyio.to_thread.run_sync(partial(call, *args, **kwargs), limiter=self._long)
+        except CancelledError as error:
+            raise ApiError(499, "the client left before its answer was there", code="cancelled") from error
+        finally:
+            if gone is not None:
+                gone.cancel()
 
     def close(self) -> None:
         """Cancel what is being made, keep its text, and give the memory back."""
@@ -221,10 +240,13 @@ class Desk:
 
 
 _making = threading.Lock()
+_receive: ContextVar[Receive | None] = ContextVar("receive", default=None)
+"""Of the request at hand: how its route hears that the client left."""
 
 
 async def desk_of(request: Request, server: ServerState) -> Desk:
     """The desk of this server, made when it is first needed. Raises ApiError where there is no workspace, or it drains."""
+    _receive.set(request.receive)
     found: Desk | None = getattr(request.app.state, "desk", None)
     if found is None:
         with _making:
