@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,9 @@ class Studio:
         return items
 
 
-@pytest.fixture(scope="module")
-def studio(studio_modules: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    folder = tmp_path_factory.mktemp("studio")
+@contextmanager
+def serving(folder: Path) -> Iterator[Studio]:
+    """A studio on a new workspace in the folder."""
     environment = {**os.environ, "RAMIFY_API_KEY": TOKEN, "RAMIFY_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "ramify.cli.main", "studio", str(folder / "new.ramify"), "--port", "0", "--no-browser"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -77,6 +78,13 @@ def studio(studio_modules: None, tmp_path_factory: pytest.TempPathFactory) -> It
     finally:
         process.terminate()
         process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def studio(studio_modules: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    """One for all tests but the stories, which begin with an empty workspace."""
+    with serving(tmp_path_factory.mktemp("studio")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,17 @@
 """The same work with the keyboard alone: no click anywhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import pytest
 from playwright.sync_api import Page, expect
-from tests.web.conftest import Studio
+from tests.web.conftest import Studio, serving
 from tests.web.test_story import wait_for
+
+
+@pytest.fixture(scope="module")
+def studio(studio_modules: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    with serving(tmp_path_factory.mktemp("studio")) as running:
+        yield running
 
 
 def test_a_sample_is_made_answered_judged_and_undone_by_keys_alone(open_page: Callable[..., Page], studio: Studio) -> None:
@@ -22,7 +29,7 @@ def test_a_sample_is_made_answered_judged_and_undone_by_keys_alone(open_page: Ca
 
     # A sample.
     keys.press("Escape")
-    page.evaluate("document.activeElement.blur()")
+    keys.press("Escape")
     keys.press("Alt+1")
     expect(page.get_by_role("heading", name="An empty workspace")).to_be_visible()
     keys.press("n")

@@ -13,7 +13,7 @@ PICTURES = Path(__file__).parent / "screenshots"
 SHAPES = {"wide": (1280, 860), "narrow": (390, 844)}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def pages(studio: Studio) -> dict[str, str]:
     """A small workspace, and the address of each page in it."""
     studio.post("/api/facets", name="brainstorming", description="many ideas", target_model="tiny")
@@ -66,7 +66,7 @@ def pages(studio: Studio) -> dict[str, str]:
     ("shape", "theme"),
     [
         ("wide", "light"),
-        ("narrow", "dark"),
+        pytest.param("narrow", "dark", marks=pytest.mark.slow),
         pytest.param("wide", "dark", marks=pytest.mark.slow),
         pytest.param("narrow", "light", marks=pytest.mark.slow),
     ],
@@ -115,7 +115,7 @@ def test_tokens_can_be_read_on_every_colour_of_every_palette(
 
 CONTRASTS = """palette => {
   document.documentElement.dataset.palette = palette;
-  const canvas = document.createElement("canvas").getContext("2d");
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const rgb = colour => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data]; };
   const light = ([r, g, b]) => [r, g, b].map(v => { v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
   const page = getComputedStyle(document.body).backgroundColor, ink = getComputedStyle(document.body).color;

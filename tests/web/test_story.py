@@ -1,11 +1,18 @@
 """The author's whole story, by mouse and keys as a person would; every step is verified by reading the API."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page, expect
-from tests.web.conftest import Studio
+from tests.web.conftest import Studio, serving
+
+
+@pytest.fixture(scope="module")
+def studio(studio_modules: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    with serving(tmp_path_factory.mktemp("studio")) as running:
+        yield running
 
 
 def wait_for(page: Page, there: Callable[[], Any], what: str) -> Any:

@@ -86,8 +86,11 @@ def test_a_config_is_described_and_checked(api: Speaker) -> None:
     checked = api.post("/config/check", config={"temperature": 0.5, "top_k": 3}, sample=sample["id"])
     assert (checked["strategy"], checked["processors"], checked["model"]) == ("sampling", ["temperature", "top_k"], "tiny")
     assert 0 < checked["prompt_tokens"] < checked["context_window"]
-    answer = api.client.post("/api/config/check", json={"config": {"top_p": 2}})
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "top_p")
+    assert checked["error"] is None
+    refused = api.post("/config/check", config={"top_p": 2})
+    assert (refused["error"]["param"], refused["error"]["code"], refused["config"]) == ("top_p", "invalid_value", None)
+    assert "top_p" in refused["error"]["message"]
+    assert api.refusal("POST", "/config/check", {"config": {}, "sample": 999})[0] == 404
 
 
 def test_a_server_without_a_workspace_says_so(served: Live) -> None:

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { diff, smoothed, words } from "../../../src/ramify/web/js/domain/diff.js";
-import { both, fromFilter, inWords, toFilter } from "../../../src/ramify/web/js/domain/filters.js";
+import { fromFilter, inWords, toFilter } from "../../../src/ramify/web/js/domain/filters.js";
 import { heatClass, isUncertain, legend, stepOf, stepsOf, valueOf } from "../../../src/ramify/web/js/domain/heatmap.js";
 import { chance, intervals, isDecided, verdictOf } from "../../../src/ramify/web/js/domain/ranking.js";
 import { ago, firstLine, percent, pieces, strategyOf, visible } from "../../../src/ramify/web/js/domain/text.js";
@@ -147,7 +147,6 @@ test("filters go there and back, and say what they mean", () => {
   assert.equal(toFilter({ match: "all", rows: [] }), null);
   assert.equal(fromFilter({ all: [{ any: [] }] }), null);
   assert.deepEqual(built.rows.map(inWords), ["rating (legal) ≥ 8", "not truncated"]);
-  assert.deepEqual(both(filter, { field: "group", op: "under", value: "a" }), { all: [filter, { field: "group", op: "under", value: "a" }] });
 });
 
 test("a ranking's intervals fill the line, and a close first place is open", () => {

@@ -6,11 +6,13 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import Field, JsonValue
 
+from ramify.api.errors import error_of
 from ramify.api.workspace.desk import DeskState
 from ramify.api.workspace.shapes import Body, Config, Items, RowId, Shape
 from ramify.decoding.config import ORDER, GenerationConfig
 from ramify.decoding.presets import PRESETS
 from ramify.engine.model import Model
+from ramify.errors import RamifyError
 from ramify.models.endpoints import Endpoint
 from ramify.models.registry import Entry, Registry
 from ramify.settings import Settings
@@ -93,13 +95,22 @@ class CheckConfig(Body):
     prefill: str | None = None
 
 
+class Wrong(Shape):
+    message: str
+    param: str | None = Field(description="The setting that is to blame, where one is.")
+    code: str | None
+
+
 class CheckedConfig(Shape):
-    config: dict[str, JsonValue] = Field(description="What differs from the defaults.")
-    strategy: str
-    processors: list[str]
-    model: str
-    prompt_tokens: int | None
-    context_window: int | None
+    """With an error, all the rest is null."""
+
+    error: Wrong | None = None
+    config: dict[str, JsonValue] | None = Field(default=None, description="What differs from the defaults.")
+    strategy: str | None = None
+    processors: list[str] | None = None
+    model: str | None = None
+    prompt_tokens: int | None = None
+    context_window: int | None = None
 
 
 # ------------------------------------------------------------ models
@@ -218,7 +229,7 @@ def config() -> ConfigShape:
 
 @router.post("/config/check")
 async def check_config(desk: DeskState, body: CheckConfig) -> CheckedConfig:
-    """Whether a generation under these settings would be accepted; nothing is made. 400 names the field that is not."""
+    """Whether a generation under these settings would be accepted; nothing is made. What would be a 400 there is `error` here."""
 
     def checked() -> CheckedConfig:
         found = GenerationConfig.from_dict(body.config)
@@ -240,7 +251,13 @@ async def check_config(desk: DeskState, body: CheckConfig) -> CheckedConfig:
             context_window=window,
         )
 
-    return await desk.waiting(checked)
+    try:
+        return await desk.waiting(checked)
+    except RamifyError as raised:
+        wrong = error_of(raised)
+        if wrong.status != 400:
+            raise
+        return CheckedConfig(error=Wrong(message=str(wrong), param=wrong.param, code=wrong.code))
 
 
 def _json(value: object) -> JsonValue:

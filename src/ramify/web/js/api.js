@@ -70,6 +70,7 @@ const remove = (path) => call("DELETE", path);
 export const api = {
   // Library.
   workspace: () => get("/api/workspace"),
+  sampleIds: (query) => get("/api/samples/ids", query),
   samples: (query, signal) => get("/api/samples", query, signal),
   countSamples: (query, signal) => get("/api/samples/count", query, signal),
   addSample: (body) => post("/api/samples", body),

@@ -51,7 +51,7 @@ function Body({ completion, text, heat, tokens, measure, running }) {
     return html`<${TokenText} tokens=${found} measure=${measure} label=${`Completion ${completion.id}`} onToken=${(/** @type {number} */ i) => go(["completions", completion.id], { at: i + found.start })} />${running && html`<span class="caret"></span>`}`;
   }
   const cut = completion.generated_start;
-  return html`<div class="reading">${cut > 0 && html`<span class="prefilled" title="Prefill">${text.slice(0, cut)}</span>`}${text.slice(cut)}${running && html`<span class="caret"></span>`}</div>`;
+  return html`<div class=${`reading ${/^ \S/.test(text) ? "spaced" : ""}`}>${cut > 0 && html`<span class="prefilled" title="Prefill">${text.slice(0, cut)}</span>`}${text.slice(cut)}${running && html`<span class="caret"></span>`}</div>`;
 }
 
 /** @param {{ completion: Completion, heat: boolean, measure: any, current?: boolean, picked?: boolean, onPick?: () => void, onEdit?: () => void }} props */

@@ -31,9 +31,10 @@ export function SettingsForm({ config, onChange, model, sample, open = false, on
     clearTimeout(timer.current);
     timer.current = window.setTimeout(async () => {
       try {
-        setFacts(await api.checkConfig({ config, model: model || null, sample }));
-        setWrong(null);
-        onWrong?.(null);
+        const { error, ...found } = await api.checkConfig({ config, model: model || null, sample });
+        if (!error) setFacts(found);
+        setWrong(error);
+        onWrong?.(error?.message ?? null);
       } catch (error) {
         const { message, param } = /** @type {any} */ (error);
         setWrong({ message, param });

@@ -38,6 +38,8 @@ export function TreeCanvas({ nodes, layout, current, collapsed, marks, view, onC
     for (const i of layout.order) found[layout.row[i]].push(i);
     return found;
   }, [layout]);
+  // A row's first node alone hangs under another row: this is that row.
+  const above = useMemo(() => Int32Array.from(rows, (row) => layout.row[layout.parent[row[0]]] ?? -1), [rows]);
   const widths = useMemo(() => Float64Array.from(nodes.id, (_, i) => ([...wordOf(nodes, i)].length + 1.6) * UNIT), [nodes]);
   const words = useMemo(() => nodes.id.map((_, i) => wordOf(nodes, i)), [nodes]);
   const draw = () => {
@@ -61,26 +63,23 @@ export function TreeCanvas({ nodes, layout, current, collapsed, marks, view, onC
     const at = layout.at.get(current), way = new Set(at === undefined ? [] : wayTo(layout, at));
     const small = scale < 0.45;
     const px = (/** @type {number} */ i) => layout.x[i] * UNIT, py = (/** @type {number} */ i) => layout.row[i] * ROW;
-    // Lines first: from each node in sight, and from those whose parents are above or left of the window, to its parent.
+    // Lines first: to its parent from each node in sight, and from those below the window whose parent is in it or above.
     for (let pass = 0; pass < 2; pass++) {
       paint.beginPath();
       paint.strokeStyle = pass ? accent : strong;
       paint.lineWidth = pass ? 2 : 1.2;
-      for (let row = first; row <= layout.rows - 1; row++) {
-        for (const i of rows[row]) {
-          const parent = layout.parent[i];
-          if (parent < 0 || way.has(i) !== Boolean(pass)) continue;
-          const px0 = px(parent) + widths[parent], py0 = py(parent), x1 = px(i), y1 = py(i);
-          if (row > last && (layout.row[parent] > last || px0 > right || x1 < left)) continue;
-          if (Math.max(px0, x1) < left || Math.min(px0, x1) > right) continue;
-          paint.moveTo(px0, py0);
-          if (y1 === py0) paint.lineTo(x1, y1);
-          else {
-            const bend = px0 + (x1 - px0) / 2;
-            paint.bezierCurveTo(bend, py0, bend, y1, x1, y1);
-          }
-        }
-      }
+      const edge = (/** @type {number} */ i) => {
+        const parent = layout.parent[i];
+        if (parent < 0 || way.has(i) !== Boolean(pass)) return;
+        const x0 = px(parent) + widths[parent], y0 = py(parent), x1 = px(i), y1 = py(i);
+        if (Math.max(x0, x1) < left || Math.min(x0, x1) > right) return;
+        paint.moveTo(x0, y0);
+        if (y1 === y0) return void paint.lineTo(x1, y1);
+        const bend = x0 + (x1 - x0) / 2;
+        paint.bezierCurveTo(bend, y0, bend, y1, x1, y1);
+      };
+      for (let row = first; row <= last; row++) rows[row].forEach(edge);
+      for (let row = last + 1; row < layout.rows; row++) if (above[row] >= 0 && above[row] <= last) edge(rows[row][0]);
       paint.stroke();
     }
     paint.font = `500 13px ${colour("--font-mono")}`;

@@ -50,9 +50,3 @@ export function emptyRow(field) {
   const value = { flag: true, number: 0, id: 1, time: new Date().toISOString().slice(0, 10) }[field.kind] ?? field.values?.[0] ?? "";
   return { field: field.field, op: field.ops.includes(">=") ? ">=" : field.ops[0], value };
 }
-
-/** The two filters of a list together. @param {any} one @param {any} other */
-export function both(one, other) {
-  if (!one || !other) return one ?? other ?? null;
-  return { all: [...(one.all ?? [one]), ...(other.all ?? [other])] };
-}

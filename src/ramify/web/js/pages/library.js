@@ -7,7 +7,7 @@ import { Icon } from "../components/icon.js";
 import { askFor, confirm } from "../components/overlays.js";
 import { Empty, Failure, Loading, useLoaded } from "../components/states.js";
 import { VirtualList } from "../components/virtual_list.js";
-import { both, fromFilter, inWords } from "../domain/filters.js";
+import { fromFilter, inWords } from "../domain/filters.js";
 import { ago, count, firstLine, plural } from "../domain/text.js";
 import { useKeys } from "../keyboard.js";
 import { html, useEffect, useMemo, useRef, useState } from "../preact.js";
@@ -128,7 +128,7 @@ export function LibraryPage() {
             { name: "Archived only", checked: archived === "true", act: () => set({ archived: "true" }) }]} />
         </span>
       </div></div>
-      ${picked.size ? html`<${BulkBar} picked=${picked} everything=${everything} total=${known} rows=${rows} asked=${asked} archived=${archived === "true"}
+      ${picked.size ? html`<${BulkBar} picked=${picked} everything=${everything} total=${known} asked=${asked} archived=${archived === "true"}
         all=${() => { setPicked(new Set(rows.map((each) => each.id))); setEverything(true); }} end=${() => { setPicked(new Set()); setEverything(false); }} />` : html`<span></span>`}
       ${error ? html`<div class="page-body"><${Failure} error=${error} again=${again} /></div>`
         : showHits ? html`<${Hits} text=${query.text} />`
@@ -165,14 +165,12 @@ function Row({ row, current, picked, toggle }) {
   </div>`;
 }
 
-function BulkBar({ picked, everything, total, rows, asked, archived, all, end }) {
-  const whole = everything && total > rows.length;
-  const wanted = both(both(asked.filter, asked.group ? { field: "group", op: "under", value: asked.group } : null),
-    asked.text ? { any: [{ field: "prompt", op: "matches", value: asked.text }, { field: "text", op: "matches", value: asked.text }] } : null);
-  const target = whole && !asked.filter_name ? { filter: wanted ?? { all: [] } } : { ids: [...picked] };
+function BulkBar({ picked, everything, total, asked, archived, all, end }) {
+  const whole = everything && total > picked.size;
   const many = whole ? total : picked.size;
   const bulk = async (/** @type {string} */ action, /** @type {any} */ more, /** @type {string} */ done) => {
-    const found = await act(() => api.bulkSamples({ ...target, action, ...more }));
+    // All that the list would show, those not loaded yet too: the list's own question, so that nothing else is meant.
+    const found = await act(async () => api.bulkSamples({ ids: whole ? (await api.sampleIds(asked)).ids : [...picked], action, ...more }));
     if (found) {
       say(`${done}: ${plural(found.changed, "sample")}`);
       end();

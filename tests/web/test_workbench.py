@@ -1,0 +1,131 @@
+"""What the stories leave out: many samples at once, filters, several completions at once, beams ranked anew, blocks."""
+
+import re
+from collections.abc import Callable
+
+from playwright.sync_api import Page, expect
+from tests.web.conftest import Studio
+from tests.web.test_story import wait_for
+
+
+def test_many_samples_are_filtered_and_changed_at_once(open_page: Callable[..., Page], studio: Studio) -> None:
+    made = [studio.post("/api/samples", prompt=f"Filtered {at}", group=f"many/{at % 2}")["id"] for at in range(210)]
+    page = open_page(start=f"{studio.start}")
+    page.get_by_role("navigation", name="Groups").get_by_role("button", name=re.compile("^many")).click()
+    expect(page.get_by_role("status").filter(has_text="210 samples")).to_be_visible()
+
+    # A filter narrows the list at once, and is kept under a name.
+    page.get_by_role("button", name="Filter").first.click()
+    builder = page.get_by_role("region", name="Filter")
+    builder.get_by_role("button", name="Condition").click()
+    builder.get_by_label("Field").select_option("group")
+    builder.get_by_label("Comparison").select_option("under")
+    builder.get_by_label("Value").fill("many/1")
+    builder.get_by_label("Value").press("Enter")
+    expect(page.get_by_role("status").filter(has_text="105 samples")).to_be_visible()
+    builder.get_by_role("button", name="Save filter").click()
+    page.get_by_role("dialog").get_by_label("Name").fill("odd ones")
+    page.get_by_role("dialog").get_by_role("button", name="Save").click()
+    saved = wait_for(page, lambda: studio.get("/api/filters")["items"], "a saved filter")
+    assert {"field": "group", "op": "under", "value": "many/1"} in [each["filter"] for each in saved]
+    builder.get_by_role("button", name="Remove this condition").click()
+    expect(page.get_by_role("status").filter(has_text="210 samples")).to_be_visible()
+    builder.get_by_role("button", name="Close the filter").click()
+
+    # Two by hand, then all: those not loaded yet too, and none that the list does not show.
+    boxes = page.get_by_role("list", name="Samples").get_by_role("checkbox")
+    boxes.nth(0).check()
+    boxes.nth(1).check()
+    bulk = page.get_by_role("toolbar", name="Selected samples")
+    bulk.get_by_role("button", name="Archive").click()
+    wait_for(page, lambda: studio.get("/api/samples/count", group="many")["count"] == 208, "two archived")
+    boxes.nth(0).check()
+    bulk.get_by_role("button", name="Select all 208").click()
+    expect(bulk).to_contain_text("208 selected")
+    bulk.get_by_role("button", name="Tag", exact=True).click()
+    page.get_by_role("dialog").get_by_label("Tag").fill("chosen")
+    page.get_by_role("dialog").get_by_role("button", name="Add").click()
+    tag = wait_for(page, lambda: [t for t in studio.get("/api/tags")["items"] if t["name"] == "chosen"], "a tag")[0]
+    assert tag["samples"] == 208
+    page.get_by_role("button", name="Undo").first.click()
+    wait_for(page, lambda: not [t for t in studio.get("/api/tags")["items"] if t["samples"]], "taken back in one step")
+    studio.post("/api/samples/bulk", ids=made, action="delete")
+
+
+def test_several_at_once_and_a_wrong_setting_says_so(open_page: Callable[..., Page], studio: Studio) -> None:
+    sample = studio.post("/api/samples", prompt="Once upon a time")["id"]
+    page = open_page()
+    page.goto(f"{studio.url}/#/samples/{sample}")
+    composer = page.get_by_role("region", name="New completion")
+    composer.get_by_text("Parameters").click()
+    composer.get_by_label("max_new_tokens").fill("8")
+    composer.get_by_label("top_p").fill("2")
+    expect(composer.get_by_role("alert")).to_contain_text("top_p")
+    composer.get_by_label("top_p").fill("0.9")
+    composer.get_by_label("temperature").fill("1")
+    expect(composer.get_by_role("alert")).to_have_count(0)
+    composer.get_by_label("How many").fill("3")
+    composer.get_by_role("button", name="Generate").click()
+    done = wait_for(
+        page,
+        lambda: len(found := [each for each in studio.completions(sample) if not each["running"]]) == 3 and found,
+        "three drafts",
+    )
+    assert {each["config"]["top_p"] for each in done} == {0.9}
+    expect(page.get_by_role("article")).to_have_count(3)
+
+
+def test_beams_are_searched_ranked_anew_and_bookmarked(open_page: Callable[..., Page], studio: Studio) -> None:
+    sample = studio.post("/api/samples", prompt="Once upon a time")["id"]
+    tree = studio.post(f"/api/samples/{sample}/trees")["id"]
+    page = open_page()
+    page.goto(f"{studio.url}/#/trees/{tree}")
+    side = page.get_by_role("complementary", name="Node")
+    side.get_by_role("radio", name="Search and re-rank").click()
+    side.get_by_label("Beams").fill("3")
+    side.get_by_label("Tokens").fill("5")
+    side.get_by_role("button", name="Search from here").click()
+    results = side.get_by_role("status").locator(".side-item")
+    expect(results.first).to_be_visible()
+    known = studio.get(f"/api/trees/{tree}")["nodes"]
+    assert known > 5
+    results.first.click()
+    expect(page).to_have_url(re.compile(r"node=\d+"))
+    expect(side.get_by_text("What becomes of the chosen beam")).to_be_visible()
+    side.get_by_label("Length penalty").fill("2")
+    page.wait_for_timeout(400)
+    assert studio.get(f"/api/trees/{tree}")["nodes"] == known, "ranking anew asks the model nothing"
+    page.get_by_role("button", name="Bookmark").click()
+    wait_for(page, lambda: any(flag & 8 for flag in studio.get(f"/api/trees/{tree}/nodes")["flags"]), "a bookmark")
+    page.get_by_role("radio", name="Grid").click()
+    card = page.locator(".beam-card.selected")
+    expect(card).to_contain_text("bookmark")
+    page.get_by_role("button", name="Save").click()
+    (saved,) = wait_for(page, lambda: studio.completions(sample), "a saved beam")
+    assert saved["details"]["beam_tree"] == tree
+
+
+def test_a_text_is_written_block_by_block(open_page: Callable[..., Page], studio: Studio) -> None:
+    sample = studio.post("/api/samples", prompt="Once upon a time")["id"]
+    page = open_page()
+    page.goto(f"{studio.url}/#/samples/{sample}")
+    page.get_by_role("button", name="Block by block").click()
+    expect(page.get_by_role("heading", name="Block by block")).to_be_visible()
+    page.get_by_text("Parameters").click()
+    page.get_by_label("max_new_tokens").fill("12")
+    page.get_by_label("Proposals").fill("2")
+    page.get_by_role("button", name="Propose").click()
+    proposals = page.get_by_role("article")
+    expect(proposals).to_have_count(2)
+    proposals.first.get_by_role("button", name="Edit").click()
+    page.get_by_label("Edited block").fill(" there was a lake.")
+    page.get_by_role("button", name="Accept the edited one").click()
+    expect(page.locator(".block-piece")).to_have_text(" there was a lake.", use_inner_text=False)
+    page.get_by_label("Or write the block yourself").fill(" It was deep.")
+    page.get_by_role("button", name="Append").click()
+    expect(page.locator(".block-piece")).to_have_count(2)
+    page.get_by_role("button", name="Take back").click()
+    expect(page.locator(".block-piece")).to_have_count(1)
+    page.get_by_role("button", name="Save").click()
+    (saved,) = wait_for(page, lambda: studio.completions(sample), "a completion of blocks")
+    assert saved["text"] == " there was a lake."
