@@ -97,7 +97,9 @@ def test_a_row_within_its_window_goes_the_same_way_beside_one_beyond_it(monkeypa
 
 def test_in_bfloat16_a_row_of_a_linear_layer_is_the_same_in_any_batch() -> None:
     torch.manual_seed(0)
-    packed = kernels.PackedLinear(torch.nn.Linear(128, 96).to(torch.bfloat16).requires_grad_(False))
+    packed = torch.nn.Sequential(torch.nn.Linear(128, 96)).to(torch.bfloat16).requires_grad_(False)
+    if kernels.pack(packed) == 0:
+        pytest.skip("this processor has no packed bfloat16 layers")
     x = torch.randn(1, 33, 128).to(torch.bfloat16)
     together = packed(x)
     for i in range(33):
