@@ -91,5 +91,6 @@ def test_a_sample_is_made_answered_judged_and_undone_by_keys_alone(open_page: Ca
     keys.type("lake")
     expect(page.get_by_role("list", name="Samples").get_by_text("Tell me a story")).to_be_visible()
     keys.press("Enter")
+    expect(page.locator(".sample-row.current")).to_have_count(1)
     keys.press("Enter")
     expect(page.get_by_role("region", name="New completion")).to_be_visible()

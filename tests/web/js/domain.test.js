@@ -145,6 +145,7 @@ test("filters go there and back, and say what they mean", () => {
   assert.deepEqual(filter, { any: [{ field: "rating", op: ">=", value: 8, facet: "legal" }, { not: { field: "truncated", op: "is", value: true } }] });
   assert.deepEqual(fromFilter(filter), built);
   assert.equal(toFilter({ match: "all", rows: [] }), null);
+  assert.equal(toFilter({ match: "all", rows: [{ field: "group", op: "under", value: "" }, { field: "model", op: "in", value: [] }] }), null);
   assert.equal(fromFilter({ all: [{ any: [] }] }), null);
   assert.deepEqual(built.rows.map(inWords), ["rating (legal) ≥ 8", "not truncated"]);
 });

@@ -1,6 +1,6 @@
 /** Keys: each page says what its keys do, `?` lists them. A key typed into a field is the field's, but for Escape and Ctrl+…. */
 
-import { signal, useEffect } from "./preact.js";
+import { signal, useLayoutEffect } from "./preact.js";
 
 /** @typedef {{ keys: string, says: string, act: (event: KeyboardEvent) => void, hidden?: boolean }} Binding */
 /** @typedef {{ title: string, bindings: Binding[] }} Scope */
@@ -35,7 +35,7 @@ function isTheControls(target, name) {
 export function onKey(event) {
   if (event.defaultPrevented || event.isComposing) return;
   const name = nameOf(event);
-  const chord = name.startsWith("Ctrl+") || name === "Escape";
+  const chord = /^(Ctrl|Alt)\+/.test(name) || name === "Escape";
   if ((takesText(event.target) && !chord) || isTheControls(event.target, name)) return;
   // Text of one's own is undone by the browser, not by the workspace.
   if (takesText(event.target) && ["Ctrl+Z", "Ctrl+Shift+Z", "Ctrl+Y", "Ctrl+A", "Ctrl+ArrowRight"].includes(name)) return;
@@ -47,11 +47,14 @@ export function onKey(event) {
       return;
     }
   }
+  // Out of a field, so that the page's keys act again.
+  if (name === "Escape" && takesText(event.target)) /** @type {HTMLElement} */ (event.target).blur();
 }
 
 /** A page's keys, while it is shown. @param {string} title @param {Binding[]} bindings @param {any[]} [inputs] */
 export function useKeys(title, bindings, inputs) {
-  useEffect(() => {
+  // Before the page is painted: a key that answers what one sees acts on it.
+  useLayoutEffect(() => {
     const scope = { title, bindings };
     scopes.value = [...scopes.value, scope];
     return () => {

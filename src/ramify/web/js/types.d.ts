@@ -68,7 +68,7 @@ export type Outcome = {
   start: number; seed: number; decided: boolean;
   results: { node: number | null; text: string; score: number; finish_reason: string }[];
   verdicts: { node: number[]; state: string[]; step: (number | null)[]; score: (number | null)[]; processor: (string | null)[]; reason: string[] };
-  unknown: any[]; asked: number; ends: number[]; added: Nodes;
+  unknown: number; asked: number; ends: number[]; added: Nodes;
 };
 export type Preference = {
   id: number; facet: string; sample_id: number; better_id: number; worse_id: number; tie: boolean; origin: string; created_at: string;

@@ -4,10 +4,10 @@
 /** @typedef {{ field: string, op: string, value: any, facet?: string, model?: string, not?: boolean }} Row */
 /** @typedef {{ match: "all" | "any", rows: Row[] }} Built */
 
-/** The server's form; null for no condition at all. @param {Built} built */
+/** The server's form; a condition without a value is left out, and without conditions it is null. @param {Built} built */
 export function toFilter({ match, rows }) {
-  const parts = rows.map(({ not, ...row }) => {
-    const where = Object.fromEntries(Object.entries(row).filter(([name, value]) => name === "value" || (value !== undefined && value !== "")));
+  const parts = rows.filter(({ value }) => value !== "" && value?.length !== 0).map(({ not, ...row }) => {
+    const where = Object.fromEntries(Object.entries(row).filter(([name, value]) => value !== undefined && value !== ""));
     return not ? { not: where } : where;
   });
   if (!parts.length) return null;

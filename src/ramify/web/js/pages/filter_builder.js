@@ -5,7 +5,7 @@ import { Button, Check, Segments } from "../components/controls.js";
 import { askFor } from "../components/overlays.js";
 import { useLoaded } from "../components/states.js";
 import { emptyRow, fieldName, fromFilter, toFilter } from "../domain/filters.js";
-import { html, useState } from "../preact.js";
+import { html, useEffect, useRef, useState } from "../preact.js";
 import { act, facets, models } from "../state.js";
 
 /** @param {{ filter: any, onChange: (filter: any) => void, onClose: () => void }} props */
@@ -35,6 +35,22 @@ export function FilterBuilder({ filter, onChange, onClose }) {
   </div></section>`;
 }
 
+/** What is typed stays as it was typed, whatever the list does meanwhile; it acts a moment later. */
+function Value({ row, kind, onValue }) {
+  const [text, setText] = useState(Array.isArray(row.value) ? row.value.join(", ") : String(row.value ?? ""));
+  const later = useRef({ timer: 0, act: onValue });
+  later.current.act = onValue;
+  useEffect(() => () => clearTimeout(later.current.timer), []);
+  const number = kind === "number" || kind === "id";
+  const one = (/** @type {string} */ each) => (number && each.trim() !== "" ? Number(each) : each.trim());
+  const type = (/** @type {string} */ next) => {
+    setText(next);
+    clearTimeout(later.current.timer);
+    later.current.timer = window.setTimeout(() => later.current.act(row.op === "in" ? next.split(",").map(one).filter((each) => each !== "") : one(next)), 250);
+  };
+  return html`<input class="input" aria-label="Value" type=${number && row.op !== "in" ? "number" : kind === "time" ? "date" : "text"} step="any" value=${text} onInput=${(/** @type {any} */ event) => type(event.currentTarget.value)} />`;
+}
+
 function Condition({ row, fields, onChange, onRemove }) {
   const field = fields.find((/** @type {any} */ each) => each.field === row.field);
   if (!field) return null;
@@ -47,8 +63,7 @@ function Condition({ row, fields, onChange, onRemove }) {
     ? html`<select class="select" aria-label="Value" value=${String(row.value)} onChange=${(/** @type {any} */ event) => value(event.currentTarget.value === "true")}><option value="true">yes</option><option value="false">no</option></select>`
     : field.values?.length && row.op === "is"
       ? html`<select class="select" aria-label="Value" value=${row.value} onChange=${(/** @type {any} */ event) => value(event.currentTarget.value)}>${field.values.map((/** @type {string} */ each) => html`<option key=${each}>${each}</option>`)}</select>`
-      : html`<input class="input" aria-label="Value" type=${field.kind === "number" || field.kind === "id" ? "number" : field.kind === "time" ? "date" : "text"} step="any" value=${Array.isArray(row.value) ? row.value.join(", ") : row.value}
-          onChange=${(/** @type {any} */ event) => { const text = event.currentTarget.value; value(row.op === "in" ? text.split(",").map((/** @type {string} */ each) => each.trim()) : ["number", "id"].includes(field.kind) ? Number(text) : text); }} />`;
+      : html`<${Value} key=${`${row.field} ${row.op}`} row=${row} kind=${field.kind} onValue=${value} />`;
   return html`<div class="filter-row">
     <select class="select" aria-label="Field" value=${row.field} onChange=${(/** @type {any} */ event) => choose(event.currentTarget.value)}>
       ${["sample", "completion"].map((of) => html`<optgroup key=${of} label=${of}>${fields.filter((/** @type {any} */ each) => each.of === of).map((/** @type {any} */ each) => html`<option key=${each.field} value=${each.field}>${fieldName(each.field)}</option>`)}</optgroup>`)}</select>
