@@ -36,5 +36,5 @@ def test_the_page_shows_every_route_to_who_has_the_token_and_none_to_others(live
     assert [problem for problem in problems if "favicon" not in problem and "404" not in problem] == []
     page.fill("input", "wrong")
     page.click("button")
-    page.wait_for_function("document.querySelector('[role=status]').textContent.includes('token is missing or wrong')")
+    page.locator("[role=status]", has_text="token is missing or wrong").wait_for()
     assert page.locator("details").count() == 0

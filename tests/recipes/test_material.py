@@ -212,10 +212,10 @@ def test_the_card_changes_only_between_its_markers(tmp_path: Path) -> None:
 def test_each_command_of_the_recipe_is_one_that_ramify_train_has() -> None:
     from ramify.cli.train import app
 
-    steps = commands(Path("cache"), pretrain_seconds=2, sft_seconds=3)
+    steps = commands(Path("cache"), pretrain_seconds=2, sft_seconds=3, settle_seconds=4)
     known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    assert set(steps) == known
-    assert all(arguments[0] == step for step, arguments in steps.items())
+    assert {arguments[0] for arguments in steps.values()} == known
+    assert {step: arguments[0] for step, arguments in steps.items()} == {step: step for step in known} | {"settle": "sft"}
 
 
 def test_a_model_too_large_for_the_package_is_refused(tmp_path: Path) -> None:
