@@ -1,7 +1,8 @@
 """Fixtures that more than one folder of tests uses."""
 
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,21 @@ sys.path.insert(0, str(Path(__file__).parent))
 # How long an example takes says something of the machine, not of the code: the first one imports torch, or makes a model.
 settings.register_profile("ramify", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ramify")
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """One browser a process: playwright starts only once in each."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        if CHROMIUM is None and not Path(started.chromium.executable_path).exists():
+            pytest.skip("no Chromium: apt-get install chromium, or playwright install chromium")
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -9,16 +9,10 @@ from tests.api.listening import Live
 
 
 @pytest.fixture
-def page() -> Iterator[Any]:
-    import shutil
-
-    from playwright.sync_api import sync_playwright
-
-    chromium = shutil.which("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser.new_page()
-        browser.close()
+def page(chromium: Any) -> Iterator[Any]:
+    context = chromium.new_context()
+    yield context.new_page()
+    context.close()
 
 
 def test_the_page_shows_every_route_to_who_has_the_token_and_none_to_others(live: Live, page: Any) -> None:

@@ -17,7 +17,6 @@ import pytest
 from ramify.web import modules
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 TOKEN = "a-token-for-tests-only"
 
 
@@ -85,17 +84,6 @@ def studio(studio_modules: None, tmp_path_factory: pytest.TempPathFactory) -> It
     """One for all tests but the stories, which begin with an empty workspace."""
     with serving(tmp_path_factory.mktemp("studio")) as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        if CHROMIUM is None and not Path(started.chromium.executable_path).exists():
-            pytest.skip("no Chromium: apt-get install chromium, or playwright install chromium")
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        yield browser
-        browser.close()
 
 
 @dataclass
