@@ -227,11 +227,12 @@ def test_the_writer_writes(run: Callable[[str], Names]) -> None:
     assert [line.partition(":")[0] for line in names["dialogue"].splitlines()] == ["A", "B", "A", "B", "A", "B"]
 
 
-def test_the_commands_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_run(folder: Path, tmp_path: Path) -> None:
     code = dict(blocks_of("003.md"))["CLI Generation (bash)"]
     commands = [line for line in changed(code, folder).replace("\\\n", " ").splitlines() if line and not line.startswith("#")]
     assert [command.split()[0] for command in commands] == ["ramify"] * 3
-    typed = (f"{folder}\n\n20\n0.8\n0\n1.0\n\n", None, "hello\n/quit\n")
+    kept = tmp_path / "chat.json"
+    typed = (f"{folder}\n\n20\n0.8\n0\n1.0\n\n", None, f"hello\n/save {kept}\n/quit\n")
     results = [
         CliRunner().invoke(app, shlex.split(command)[1:], input=stdin, prog_name="ramify")
         for command, stdin in zip(commands, typed, strict=True)
@@ -239,4 +240,6 @@ def test_the_commands_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert [result.exit_code for result in results] == [0, 0, 0], [result.output for result in results]
     assert "kept in " in results[0].stdout
     assert results[1].stdout.strip()
-    assert results[2].stdout.strip()
+    said = json.loads(kept.read_text(encoding="utf-8"))["messages"]  # what a random model answers may be blank
+    assert (said[-2]["role"], said[-2]["content"]) == ("user", "hello")
+    assert said[-1]["role"] == "assistant"
