@@ -1,6 +1,6 @@
 """Ramify beside transformers' `generate`, interleaved in one run; medians of output tokens per second, and their ratio.
 
-    python -m benchmarks [--rounds 3] [--precision bfloat16] [--only TEXT] [--out FILE]
+    python -m benchmarks [--rounds 3] [--precision int8] [--peer-precision bfloat16] [--only TEXT] [--out FILE]
 
 Both sides run the same random weights of Qwen2-0.5B's shape, never stop early, and sample or search alike. transformers gets the
 mixed prompts in padded batches of 8 sorted by length, which is its faster way.
@@ -64,18 +64,20 @@ def theirs(model: Any, work: Workload) -> None:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rounds", type=int, default=3, help="counted runs of each, after one that is not")
-    arguments.add_argument("--precision", default="bfloat16", choices=["float32", "bfloat16"])
+    arguments.add_argument("--precision", default="bfloat16", choices=["float32", "bfloat16", "int8"], help="ours")
+    arguments.add_argument("--peer-precision", default="bfloat16", choices=["float32", "bfloat16"])
     arguments.add_argument("--only", default="", help="workloads whose name contains this")
     arguments.add_argument("--out", type=Path, help="write the table there too")
     given = arguments.parse_args()
 
     path = folder(Path(".cache"))
     mine = ramify.load(str(path), precision=given.precision)
-    peer = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, given.precision)).eval()
+    peer = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, given.peer_precision)).eval()
     forget: Callable[[], object] = lambda: mine.on_engine(mine.engine.tree.clear).result()  # noqa: E731
     lines = [
         f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-        f"transformers {transformers.__version__}, {given.precision}; output tokens per second, median of {given.rounds}",
+        f"transformers {transformers.__version__}, {given.precision} against {given.peer_precision}; "
+        f"output tokens per second, median of {given.rounds}",
         "",
         "| workload | Ramify | transformers | ratio |",
         "|---|---|---|---|",

@@ -26,7 +26,7 @@ class Settings:
     device: str | None = None
     """RAMIFY_DEVICE: "cpu", "cuda", "cuda:1", "mps"; None leaves the choice to the backend."""
     precision: str | None = None
-    """RAMIFY_PRECISION: "float32", "bfloat16" or "float16"; None leaves the choice to the backend."""
+    """RAMIFY_PRECISION: "float32", "bfloat16", "float16" or "int8"; None leaves the choice to the backend."""
     threads: int | None = None
     """RAMIFY_THREADS: CPU threads of a forward pass, at least 1; None leaves the choice to torch."""
     workspace: str | None = None

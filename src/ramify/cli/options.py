@@ -87,7 +87,7 @@ PresetName = Annotated[
 ]
 Precision = Annotated[
     str | None,
-    _model_option("--precision", metavar="WORD", help="float32 (the default), bfloat16 or float16."),
+    _model_option("--precision", metavar="WORD", help="float32 (the default), bfloat16, float16 or int8."),
 ]
 Device = Annotated[str | None, _model_option("--device", metavar="WORD", help="cpu or cuda; unset: a GPU where there is one.")]
 Adapter = Annotated[str | None, _model_option("--adapter", metavar="FOLDER", help="A PEFT LoRA folder laid over the weights.")]

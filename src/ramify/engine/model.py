@@ -43,7 +43,8 @@ def load(
     """Load a model by registry name, folder, or `hf:organisation/name`.
 
     device: "cpu", "cuda"; None takes RAMIFY_DEVICE, else a GPU where there is one. precision: "float32", "bfloat16",
-    "float16"; None takes RAMIFY_PRECISION, else float32, the one in which a row's tokens do not depend on its company.
+    "float16", "int8" (on a processor); None takes RAMIFY_PRECISION, else float32, the one in which a row's tokens do not depend
+    on its company.
     adapter: a PEFT LoRA folder laid over the weights.
     Raises ModelNotFoundError, InputError, and UnsafeModelError for pickled weights without `allow_pickle` or a model's own
     code without `trust_remote_code`.

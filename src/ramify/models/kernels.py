@@ -1,13 +1,16 @@
 """Faster linear layers for a processor: weights stored once in the order its kernels read them.
 
-The operators behind this are private to torch, so they are tried before they are trusted; where they are missing or differ, the
-stock layers stay.
+The operators behind this are private to torch, so they are tried before they are trusted; where they are missing or differ,
+`pack` leaves the stock layers and `pack_int8` refuses.
 """
+
+import warnings
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["pack"]
+__all__ = ["pack", "pack_int8"]
 
 SMALLEST_WEIGHT = 64 * 64
 """Below this many elements a layer costs more in dispatch than in reading its weights."""
@@ -28,25 +31,89 @@ class PackedLinear(nn.Module):
         return out
 
 
+class Int8Linear(nn.Module):
+    """A linear layer that rounds its weights, one scale an output, and its input to `levels` steps either side of zero.
+
+    Each row of the input is divided by its own largest magnitude first, and the range of levels is fixed, so rows do not
+    influence each other: the library's own dynamic layer takes one range over the batch, where a loud row costs its
+    neighbours a tenth of their precision.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, levels: int) -> None:
+        """weight: (out_features, in_features) of any floating type; bias: (out_features,)."""
+        super().__init__()
+        self.out_features, self.in_features = weight.shape
+        self.levels = levels
+        self.bias = None if bias is None else nn.Parameter(bias.detach().float(), requires_grad=False)
+        weight = weight.detach().float()
+        scales = (weight.abs().amax(1) / levels).clamp_min(torch.finfo(torch.float32).tiny)
+        zeros = torch.zeros(self.out_features, dtype=torch.int64)
+        rounded = torch.round(weight / scales.unsqueeze(1)).to(torch.int8)
+        with warnings.catch_warnings():  # torch announces the end of quantized tensors; `_int8_levels` will notice it
+            warnings.simplefilter("ignore", UserWarning)
+            stored = torch._make_per_channel_quantized_tensor(rounded, scales.double(), zeros, 0)
+            self.packed = torch.ops.quantized.linear_prepack(stored, None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (..., in_features) float32 -> (..., out_features) float32."""
+        sizes = torch.linalg.vector_norm(x, torch.inf, dim=-1, keepdim=True).clamp_min_(torch.finfo(torch.float32).tiny)
+        out: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
+            x / sizes, 1 / self.levels, self.levels + 1, self.packed
+        )
+        out.mul_(sizes)
+        return out if self.bias is None else out.add_(self.bias)
+
+
 def pack(model: nn.Module) -> int:
     """Swap a model's bfloat16 linear layers on the processor for packed ones. Returns how many; 0 where it cannot be done."""
-    if not _works():
+    if not _bfloat16_works():
         return 0
     swapped = 0
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear and _fits(child):
-                setattr(parent, name, PackedLinear(child))
-                swapped += 1
+    for parent, name, child in _linear_layers(model):
+        weight = child.weight
+        if (
+            type(child) is nn.Linear
+            and weight.dtype == torch.bfloat16
+            and weight.numel() >= SMALLEST_WEIGHT
+            and not weight.is_cuda
+        ):
+            setattr(parent, name, PackedLinear(child))
+            swapped += 1
     return swapped
 
 
-def _fits(linear: nn.Linear) -> bool:
-    weight = linear.weight
-    return weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and weight.numel() >= SMALLEST_WEIGHT
+def pack_int8(model: nn.Module) -> int:
+    """Swap a model's linear layers for int8 ones and turn the rest into float32. Returns how many; 0 where it cannot be done.
+
+    Weights are taken from whatever type they have, layer by layer, so a model in bfloat16 never lies in memory in float32.
+    """
+    levels = _int8_levels()
+    if not levels:
+        return 0
+    swapped = 0
+    for parent, name, child in _linear_layers(model):
+        # All of them, small ones too: a stock layer's sums depend on the batch in the sixth digit, which rounding would enlarge.
+        # transformers' Conv1D is a linear layer whose weight is stored the other way round.
+        weight = child.weight if isinstance(child, nn.Linear) else child.weight.t()
+        setattr(parent, name, Int8Linear(weight, child.bias, levels))
+        swapped += 1
+    model.float()
+    return swapped
 
 
-def _works() -> bool:
+def _linear_layers(model: nn.Module) -> list[tuple[nn.Module, str, nn.Module]]:
+    """(parent, name, layer) of every linear layer, transformers' Conv1D included."""
+    from transformers.pytorch_utils import Conv1D
+
+    return [
+        (parent, name, child)
+        for parent in list(model.modules())
+        for name, child in parent.named_children()
+        if type(child) in (nn.Linear, Conv1D)
+    ]
+
+
+def _bfloat16_works() -> bool:
     """Try a small layer against the stock one."""
     if not torch._C._has_mkldnn or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
@@ -57,3 +124,21 @@ def _works() -> bool:
     except (RuntimeError, AttributeError, NotImplementedError):
         return False
     return bool(torch.allclose(packed.float(), linear(x).float(), atol=0.05))
+
+
+@cache
+def _int8_levels() -> int:
+    """The most levels either side of zero that this processor multiplies without overflow; 0 where there is no int8 layer.
+
+    Without VNNI instructions the products of two neighbours are added in 16 bits. 2 × 181 × 90 fits there. Cutting weights and
+    input alike to 90 levels loses half of what cutting the input alone to 63 does (of a perplexity 0.1 % and 0.25 %).
+    """
+    x, weight = torch.ones(3, 256), torch.ones(64, 256)
+    for levels in (127, 90):
+        try:
+            out = Int8Linear(weight, None, levels)(x)
+        except (RuntimeError, AttributeError, NotImplementedError):
+            return 0
+        if torch.allclose(out, x @ weight.t(), rtol=1e-3):
+            return levels
+    return 0

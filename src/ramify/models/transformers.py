@@ -26,7 +26,7 @@ from ramify.models.tokenizer import Tokenizer
 
 __all__ = ["PRECISIONS", "TransformersBackend"]
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PRECISIONS = ("float32", "bfloat16", "float16", "int8")
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +55,7 @@ class TransformersBackend:
         self._missing = _ids_without_a_token(codec, info.vocab_size).to(self._device)
         self._takes = frozenset(inspect.signature(model.forward).parameters)
         self._keeps_logits = "logits_to_keep" in self._takes
+        self._tolerance = 1e-3 if info.dtype == "float32" else 0.1
         self._cache = KVCache(int(_text_config(model).num_hidden_layers)) if share else KVCache(0)
         self._shares = share and self._tree_agrees()
         self._piece = 0
@@ -76,9 +77,10 @@ class TransformersBackend:
     ) -> "TransformersBackend":
         """Load a resolved folder (its safety was checked by `loading.resolve`).
 
-        precision: "float32" (the default), "bfloat16" or "float16". In the latter two a row's tokens may depend on its company:
+        precision: "float32" (the default), "bfloat16", "float16" or "int8" (weights and inputs of linear layers, on a processor
+        only; everything else in float32). In all but the first a row's near-ties may depend on its company:
         `ModelInfo.batch_invariant` says so, and they are never chosen unasked. Raises InputError where float32 was not asked for
-        and does not fit into memory.
+        and does not fit into memory, UnsupportedError where int8 cannot be had.
         """
         import transformers
 
@@ -87,7 +89,9 @@ class TransformersBackend:
         place = _device(device)
         if precision is None:
             _check_memory(folder, place)
-        dtype = PRECISIONS[precision or "float32"]
+        dtype = _loading_type(precision, folder)
+        if precision == "int8" and place.type != "cpu":
+            raise UnsupportedError(f"precision 'int8' runs on a processor only, and the device is {place}; use 'bfloat16' there")
         with _without_progress_bars():
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 folder.path,
@@ -103,7 +107,14 @@ class TransformersBackend:
         model = model.to(place)
         config = _text_config(model)
         vocab_size = int(model.get_output_embeddings().weight.shape[0])
-        kernels.pack(model)
+        if precision == "int8":
+            if not kernels.pack_int8(model):
+                raise UnsupportedError(
+                    f"precision 'int8' cannot be had: torch {torch.__version__} has no right int8 layer for this processor, "
+                    f"or {folder.name} has no linear layer of the usual kind; leave precision out"
+                )
+        else:
+            kernels.pack(model)
         codec = Tokenizer.from_folder(folder, vocab_size=vocab_size)
         info = ModelInfo(
             name=name,
@@ -115,9 +126,9 @@ class TransformersBackend:
             eos_token_ids=codec.eos_token_ids,
             bos_token_id=codec.bos_token_id,
             pad_token_id=codec.pad_token_id,
-            dtype=str(model.dtype).removeprefix("torch."),
+            dtype="int8" if precision == "int8" else str(model.dtype).removeprefix("torch."),
             device=str(place),
-            batch_invariant=dtype == torch.float32,
+            batch_invariant=precision in (None, "float32"),
             shares_trunks=True,
             left_over=folder.left_over,
         )
@@ -295,8 +306,7 @@ class TransformersBackend:
         """Whether two ways of computing the same logits (N, V) agree as far as the precision goes."""
         keep = ~self._missing
         got, expected = got[:, keep], expected[:, keep]
-        tolerance = 1e-3 if self.model.dtype == torch.float32 else 0.1
-        return float((got - expected).abs().max()) <= tolerance * max(float(expected.std()), 1.0)
+        return float((got - expected).abs().max()) <= self._tolerance * max(float(expected.std()), 1.0)
 
     def _check_windows(self) -> None:
         """A model with a sliding window must hand it to the attention function; in a mask alone it would never reach us."""
@@ -325,6 +335,14 @@ def _without_progress_bars() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+def _loading_type(precision: str | None, folder: ModelFolder) -> torch.dtype | str:
+    """The type to read weights in: for int8 as they are stored, unless an adapter is to be added to them."""
+    if precision == "int8":
+        return "auto" if folder.adapter is None else torch.float32
+    kind: torch.dtype = getattr(torch, precision or "float32")
+    return kind
 
 
 def _device(name: str | None) -> torch.device:
