@@ -72,6 +72,19 @@ def test_one_that_fails_is_told_and_the_exit_code_says_so(ramify: Run, server: S
     assert "not this one" in result.stderr
 
 
+def test_where_one_of_several_models_fails_the_others_are_printed_and_the_exit_code_says_so(ramify: Run, server: Server) -> None:
+    server.script = [X, says({"error": {"message": "not this one"}}, 400), X]
+    models = [word for name in ("one", "two", "three") for word in ("-m", f"openai:{name}")]
+    result = ramify("completions", "generate", "1", *models, *FEW)
+    assert (result.exit_code, result.stdout) == (1, "x\nx\n")
+    assert "not this one" in result.stderr
+    assert result.stderr.rstrip().endswith("[1 of 3 models failed]")
+    assert texts(ramify) == {1: ["x", "x"]}
+    server.script = [says({"error": {"message": "not this one"}}, 400)]
+    alone = ramify("completions", "generate", "1", "-m", "openai:two", *FEW)
+    assert (alone.exit_code, alone.stdout, alone.stderr.startswith("ramify: ")) == (1, "", True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

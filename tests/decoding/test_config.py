@@ -190,6 +190,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"penalty_alpha": 0.6, "top_k": 4, "do_sample": True}, ("penalty_alpha", "do_sample")),
     ({"penalty_alpha": 0.6, "top_k": 4, "temperature": 0.7}, ("penalty_alpha", "temperature")),
     ({"penalty_alpha": 0.6, "top_k": 4, "top_p": 0.9}, ("penalty_alpha", "top_p")),
+    ({"penalty_alpha": 0.6, "top_k": 4, "num_return_sequences": 2}, ("penalty_alpha", "num_return_sequences")),
     ({"penalty_alpha": 0.6, "top_k": 4, "num_beams": 2}, ("penalty_alpha", "num_beams", "beam_rule")),
     ({"length_penalty": 2.0}, ("length_penalty", "num_beams")),
     ({"early_stopping": "never"}, ("early_stopping", "num_beams")),

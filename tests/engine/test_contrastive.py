@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from engine.scripts import Ids, Written
 from ramify.engine.model import Model
-from ramify.errors import ConstraintError
+from ramify.errors import ConfigError, ConstraintError
 from ramify.models.scripted import ScriptedBackend
 
 slowly = settings(deadline=None, derandomize=True, max_examples=30)
@@ -118,10 +118,12 @@ def test_constraints_that_leave_no_token_are_reported() -> None:
         complete({"a": {"a": 1.0}}, regex="b+")
 
 
-def test_several_completions_are_the_same_one() -> None:
-    with Model(ScriptedBackend(TABLE)) as model:
-        found = model.completions("a", n=3, penalty_alpha=0.5, top_k=2)
-    assert [r.text for r in found] == ["b", "b", "b"]
+def test_several_completions_would_be_the_same_one_and_are_refused() -> None:
+    with (
+        Model(ScriptedBackend(TABLE)) as model,
+        pytest.raises(ConfigError, match="all of them would be the same one"),
+    ):
+        model.completions("a", n=3, penalty_alpha=0.5, top_k=2)
 
 
 def test_it_frees_what_it_held_and_computes_each_candidate_once() -> None:

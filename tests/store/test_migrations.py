@@ -12,11 +12,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, inspect
+from sqlalchemy import Connection, create_engine, event, inspect
 
 from ramify.errors import NewerWorkspaceError, WorkspaceError
-from ramify.store import Database, schema, tables
+from ramify.store import Database, database, migrations, schema, tables
 from ramify.store.migrations import HEAD, VERSIONS, freeze
+from store import postgres
 from store.stories import sample_with, state
 
 SCHEMAS = sorted((Path(__file__).parent / "schemas").glob("*.sql"))
@@ -79,12 +80,20 @@ def test_a_new_workspace_has_exactly_the_tables_that_we_work_with(db: Database) 
             assert connection.exec_driver_sql(f"SELECT count(*) FROM {view}").scalar_one() == 0
 
 
-@pytest.mark.parametrize("old", SCHEMAS, ids=lambda file: file.stem)
-def test_every_released_form_opens_with_all_that_was_in_it(old: Path, tmp_path: Path) -> None:
-    path = tmp_path / "old.ramify"
+def in_an_older_form(path: Path, old: Path) -> Path:
+    """A workspace as an older Ramify left it."""
     plain = sqlite3.connect(path)
     plain.executescript(old.read_text("utf-8"))
     plain.close()
+    return path
+
+
+@pytest.mark.parametrize("old", SCHEMAS, ids=lambda file: file.stem)
+def test_every_released_form_opens_with_all_that_was_in_it(old: Path, tmp_path: Path) -> None:
+    check_it_opens_with_all_that_was_in_it(in_an_older_form(tmp_path / "old.ramify", old))
+
+
+def check_it_opens_with_all_that_was_in_it(path: Path) -> None:
     with Database.open(path) as db:
         (sample,) = db.samples.list()
         records = db.completions.of(sample.id)
@@ -103,9 +112,8 @@ def test_every_released_form_opens_with_all_that_was_in_it(old: Path, tmp_path: 
 
 
 def test_the_first_forms_trees_keep_their_nodes_and_an_eos_that_was_spelt_writes_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "old.ramify"
+    path = in_an_older_form(tmp_path / "old.ramify", SCHEMAS[0])
     plain = sqlite3.connect(path)
-    plain.executescript(SCHEMAS[0].read_text("utf-8"))
     plain.execute(
         "INSERT INTO beam_trees (id, sample_id, prompt_id, model_id, title, prefill, created_at) "
         "SELECT 1, 1, id, (SELECT id FROM models WHERE name = 'tiny'), '', x'', '2026-01-01T00:00:00Z' FROM prompts"
@@ -186,6 +194,81 @@ def test_a_migration_that_is_killed_or_fails_leaves_the_old_workspace(file: Path
         with db.reading() as connection:
             assert connection.exec_driver_sql("SELECT count(*) FROM sqlite_master WHERE name = 'half'").scalar_one() == 0
             assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == HEAD
+
+
+def killed_after(where: str, statements: int) -> bool:
+    """Open a workspace in a process that is killed after so many statements of its migration; False where there were fewer."""
+    child = os.fork()  # a fresh interpreter would take a second to import what it needs
+    if child == 0:
+        try:
+            left, begin = [statements], database.migrate
+
+            def count(*_: object) -> None:
+                left[0] -= 1
+                if left[0] == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            def migrate(connection: Connection) -> None:
+                event.listen(connection.engine, "after_cursor_execute", count)
+                begin(connection)
+                event.remove(connection.engine, "after_cursor_execute", count)
+
+            database.migrate = migrate  # type: ignore[assignment]
+            Database.open(where).close()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)
+
+
+def everything_in(path: Path) -> list[str]:
+    plain = sqlite3.connect(path)
+    said = list(plain.iterdump())
+    plain.close()
+    return said
+
+
+@pytest.mark.parametrize("old", SCHEMAS[:-1], ids=lambda file: f"from {file.stem}")
+def test_a_real_migration_that_is_killed_after_any_statement_leaves_the_old_workspace(old: Path, tmp_path: Path) -> None:
+    path = in_an_older_form(tmp_path / "old.ramify", old)
+    before, statements = everything_in(path), 0
+    assert f"INSERT INTO \"alembic_version\" VALUES('{old.stem}');" in before
+    while killed_after(str(path), statements + 1):
+        statements += 1
+        assert everything_in(path) == before
+    assert statements > 3 * (len(SCHEMAS) - 1 - SCHEMAS.index(old))
+    check_it_opens_with_all_that_was_in_it(path)
+
+
+@pytest.mark.parametrize("old", [file.stem for file in SCHEMAS[:-1]])
+def test_a_real_migration_that_is_killed_on_postgresql_leaves_the_old_workspace(old: str, server: str) -> None:
+    where = postgres.fresh(server)
+    engine = create_engine(where)
+    with engine.begin() as connection:
+        migrations.migrate(connection, head=old)
+        before = shape(connection)
+    statements = 0
+    while killed_after(where, statements + 1):
+        statements += 1
+        with engine.connect() as connection:
+            assert (migrations.version_of(connection), shape(connection)) == (old, before)
+    assert statements
+    with engine.connect() as connection:
+        assert migrations.version_of(connection) == HEAD
+    engine.dispose()
+
+
+def test_a_new_workspace_that_is_killed_while_it_is_made_is_made_the_next_time(tmp_path: Path) -> None:
+    path = tmp_path / "new.ramify"
+    for statements in (1, 2, 10, 40, 80):
+        assert killed_after(str(path), statements)
+        with pytest.raises(WorkspaceError, match="there is no workspace"):
+            Database.open(path, create=False)
+    with Database.open(path) as db:
+        sample_with(db, "one")
+        assert db.problems() == []
 
 
 def test_a_migration_that_ends_changes_the_workspace_and_this_version_then_refuses_it(file: Path, tmp_path: Path) -> None:

@@ -27,6 +27,9 @@ QUESTIONS: dict[str, Any] = {
     "samples of which few match": lambda db: db.search.samples(
         {"all": [RATED, {"field": "finish_reason", "op": "is", "value": "length"}]}
     ),
+    "samples of which some match": lambda db: db.search.samples(
+        {"all": [{"field": "model", "op": "is", "value": "m1"}, {"field": "characters", "op": ">", "value": 15}]}
+    ),
     "either of two": lambda db: db.search.completions({"any": [RATED, {"field": "text", "value": "rare"}]}),
     "logprobs under a judge": lambda db: db.search.completions(
         {"field": "mean_logprob", "op": "<", "value": -5, "model": "judge"}
@@ -74,6 +77,8 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 def test_no_query_walks_a_whole_table(db: Database, question: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "FIRST_WALK", dict.fromkeys(search.FIRST_WALK, 40))
     monkeypatch.setattr(search, "LATER_WALK", 100)
+    monkeypatch.setattr(search, "LOOKED_UP", 20)
+    monkeypatch.setattr(search, "ALONG", 60)
     asked: list[tuple[str, Any]] = []
 
     def note(connection: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:

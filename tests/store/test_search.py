@@ -247,6 +247,35 @@ def test_pages_joined_are_the_whole_list_however_it_was_walked(
         ]
 
 
+@LAWS
+@given(FILTERS, st.integers(2, 6), st.booleans(), st.sampled_from([1, 3, 100]), st.sampled_from([0, 0, 10]))
+def test_pages_of_samples_joined_are_the_whole_list_however_they_were_found(
+    full: Database, plain: Plain, filter_: Filter, size: int, newest: bool, steps: int, looked_up: int
+) -> None:
+    from ramify.store import search
+
+    names = ("FIRST_WALK", "ENOUGH", "LATER_WALK", "LOOKED_UP", "ALONG")
+    before = [getattr(search, name) for name in names]
+    for name, value in zip(names, (dict.fromkeys(before[0], 4), 99, 2, looked_up, steps), strict=True):
+        setattr(search, name, value)
+    try:
+        found: list[int] = []
+        after: Any = None
+        while True:
+            order = "newest" if newest else "oldest"
+            page = full.search.sample_ids(filter_, order=order, limit=size, after=after, archived=None, hidden=None)
+            assert len(page.ids) <= size
+            found += page.ids
+            if page.next is None:
+                break
+            after = page.next
+    finally:
+        for name, value in zip(names, before, strict=True):
+            setattr(search, name, value)
+    kept = [s.id for s in plain.samples.values() if plain.sample(filter_, s)]
+    assert found == (kept[::-1] if newest else kept)
+
+
 def test_archived_rows_are_left_out_unless_asked_for_or_spoken_of(full: Database) -> None:
     everything = full.search.count_completions(archived=None)
     archived = full.search.count_completions({"field": "archived", "op": "is", "value": True})

@@ -80,6 +80,25 @@ def test_every_sample_is_completed_once_by_each_model_and_asking_again_does_noth
     assert Counter(len(each) for each in texts(ws).values()) == {3: 5}
 
 
+def test_what_was_deleted_of_a_run_stays_deleted_and_what_was_undone_is_made_again(ws: Workspace) -> None:
+    ws.samples.add_many([(prompt, "", "") for prompt in ("a", "ab", "ac")])
+    model = local()
+    ws.generate_all(model=model)
+    ws.completions.delete([2])
+    assert ws.generate_all(model=model).progress == Progress(total=3, before=3)
+    assert texts(ws) == {1: ["bc"], 2: [], 3: ["a"]}
+    ws.undo()
+    assert texts(ws) == {1: ["bc"], 2: ["c"], 3: ["a"]}
+    ws.redo()
+    assert ws.generate_all(model=model, run="more").progress.done == 3
+    ws.undo()
+    assert ws.generate_all(model=model).progress.before == 3
+    ws.undo()
+    ws.undo()
+    assert texts(ws) == {1: [], 2: [], 3: []}
+    assert ws.generate_all(model=model).progress.done == 3
+
+
 def test_many_are_in_flight_together_and_never_more_than_batch_size_says(ws: Workspace) -> None:
     ws.samples.add_many([("a", "", "")] * 40)
     widths: list[int] = []

@@ -30,7 +30,7 @@ RunName = Annotated[
     typer.Option(
         "--run",
         metavar="NAME",
-        help="A run of another name makes more; the same command without one goes on, and does nothing twice.",
+        help="A run of another name makes more; the same command goes on, does nothing twice, and leaves deleted what was.",
         rich_help_panel=BULK,
     ),
 ]

@@ -11,7 +11,7 @@ from ramify.cli import bulk, listing, options, render
 from ramify.cli import prompt as asked
 from ramify.cli.selecting import CompletionId, Filter, SampleId, all_samples, one_completion
 from ramify.cli.workspace import AsJson, Quiet, Where, model_for, open_any, open_models, open_workspace
-from ramify.errors import InputError
+from ramify.errors import InputError, RamifyError
 
 if TYPE_CHECKING:
     from ramify.decoding.config import GenerationConfig
@@ -107,11 +107,23 @@ def _one(
     quiet: bool,
 ) -> None:
     from ramify.workbench import generation
-    from ramify.workbench.asking import question
+    from ramify.workbench.asking import name_of, question
 
     if not draft:
-        for made in generation.generate(database, models, sample, config, prefill=prefill):
-            show(made, as_json=as_json, quiet=quiet)
+        failed = list[RamifyError]()
+        for model, made in generation.generate_by(database, models, sample, config, prefill=prefill):
+            if isinstance(made, RamifyError):
+                failed.append(made)
+                if len(models) > 1:
+                    render.note(f"{name_of(model)}: {made}")
+                continue
+            for each in made:
+                show(each, as_json=as_json, quiet=quiet)
+        if failed and len(models) > 1:
+            render.note(f"[{len(failed)} of {len(models)} models failed]", quiet)
+            raise typer.Exit(1)
+        if failed:
+            raise failed[0]
         return
     for each in models:  # all are checked before the first one writes
         question(each, sample.prompt, config, prefill=prefill)

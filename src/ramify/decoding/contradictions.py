@@ -121,6 +121,12 @@ def _contrastive(config: "GenerationConfig") -> Iterator[Contradiction]:
             "contrastive search has no beams. Leave penalty_alpha or the beams out",
             ("penalty_alpha", "num_beams", "beam_rule"),
         )
+    if config.num_return_sequences > 1:
+        yield _refused(
+            f"{given} and num_return_sequences is {config.num_return_sequences}; contrastive search draws nothing, so all of "
+            "them would be the same one. Ask for one, or give a temperature or beams instead of penalty_alpha",
+            ("penalty_alpha", "num_return_sequences"),
+        )
 
 
 def _beams(config: "GenerationConfig") -> Iterator[Contradiction]:

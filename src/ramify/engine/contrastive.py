@@ -9,7 +9,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ramify.decoding.stopping import FinishReason
 from ramify.engine.beams import Beam, Hypothesis, Search
 from ramify.engine.measuring import measured, token_logprobs
 from ramify.engine.requests import CompletionResult, TokenLogprob
@@ -24,7 +23,7 @@ class Contrastive(Search):
 
     score = (1 - alpha) * p - alpha * similarity, where p is the token's processed probability and similarity the greatest cosine
     between its last hidden state and those of all tokens before it, the prompt's included. Tokens of probability 0 do not
-    compete, and of equal scores the likelier token wins. Nothing is drawn, so several completions are the same one several times.
+    compete, and of equal scores the likelier token wins. Nothing is drawn, so there is one completion.
     """
 
     def search(self) -> Steps:
@@ -59,10 +58,6 @@ class Contrastive(Search):
                 return
             logits = answers[best].logits
             said = torch.cat([said, directions[best : best + 1]])
-
-    def best(self, reason: FinishReason) -> list[Hypothesis]:
-        """The one completion, as often as it was asked for."""
-        return super().best(reason)[:1] * self.request.count
 
     def _likeliest(self, processed: Tensor) -> tuple[list[int], Tensor]:
         """(1, V) processed logits -> the ids of the candidates, likeliest first, and their probabilities (K,)."""

@@ -4,10 +4,10 @@ goes on from what is there, and nothing else has to be kept in step."""
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import Connection, func, or_, select
 
 from ramify.store import tables
-from ramify.store.changes import chunks
+from ramify.store.changes import chunks, decode_rows
 
 if TYPE_CHECKING:
     from ramify.store.database import Database
@@ -22,10 +22,13 @@ class BulkRuns:
         self.database = database
 
     def to_generate(self, sample_ids: Sequence[int], run: str) -> list[int]:
-        """Those of the samples whose current prompt has no completion by this run, in the order given. Unknown ids stay in."""
+        """Those of the samples for whose current prompt this run has made no completion, in the order given. Unknown ids stay in.
+
+        What somebody deleted was made; where a run was undone, or the history forgotten, it was not.
+        """
         with self.database.reading() as connection:
             made = select(completions.c.prompt_id).where(completions.c.bulk == run).distinct()
-            done = set(connection.execute(made).scalars())
+            done = set(connection.execute(made).scalars()) | _deleted(connection, run)
             current = (prompts.c.sample_id == samples.c.id) & (prompts.c.number == samples.c.revision)
             answered: set[int] = set()
             for part in chunks(sample_ids) if done else ():
@@ -54,3 +57,16 @@ class BulkRuns:
                 )
                 measured |= set(connection.execute(query).scalars())
         return [i for i in completion_ids if i not in measured]
+
+
+def _deleted(connection: Connection, run: str) -> set[int]:
+    """The prompts of which a completion by this run was deleted."""
+    changes, actions = tables.changes, tables.actions
+    query = (
+        select(changes.c.before)
+        .join(actions, actions.c.id == changes.c.action_id)
+        .where(changes.c.table_name == completions.name, changes.c.kind == "delete", actions.c.state == "done")
+        .where(changes.c.before.contains(f'"bulk":"{run}"', autoescape=True))
+    )
+    rows = (row for before in connection.execute(query).scalars() for row in decode_rows(before))
+    return {row["prompt_id"] for row in rows if row["bulk"] == run}

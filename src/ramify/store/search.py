@@ -9,15 +9,17 @@ Pages continue from the last row seen (keyset), so the thousandth costs what the
 shift nothing.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Select, Table, func, literal_column, select, tuple_
+from sqlalchemy import Connection, FromClause, Select, Table, func, literal_column, select, tuple_
 
 from ramify.errors import InputError
 from ramify.store import tables
 from ramify.store.completions import completions_by_id
-from ramify.store.conditions import CAP, Compiler, Rule, unindexed
+from ramify.store.conditions import CAP, Compiler, Rule, Source, unindexed
 from ramify.store.counting import count
 from ramify.store.filters import All, Filter, Where, conditions, parse
 from ramify.store.records import CompletionRecord, SampleRecord
@@ -44,6 +46,9 @@ FIRST_WALK = {0: 2_000, 1: 2_000, 2: 1_000}
 ENOUGH = 0.2
 """Where the first walk filled this share of the page, walking on is quicker than any index."""
 LATER_WALK = 50_000
+LOOKED_UP = 1_000
+"""As many completions are looked up to learn their samples; for more, the next `ALONG` samples are tried first."""
+ALONG = 20_000
 RANKED = 3_000
 """As many matches of a full-text search are ranked; of more, the newest come first."""
 
@@ -206,7 +211,7 @@ def _page(
     if at is not None and len(found) < ENOUGH * limit:
         precise = _rule(connection, table, filter_, counting=True)
         if precise.source is not None and precise.source.size < CAP:
-            found = _from_source(connection, table, precise, precise.source.ids, order, limit, after)
+            found = _from_source(connection, table, precise, precise.source, order, limit, after)
             return Page(tuple(i for _, i in found), found[-1] if len(found) == limit else None)
     while at is not None and len(found) < limit:
         longer, at = _walk(connection, table, rule, order, limit - len(found), at, LATER_WALK)
@@ -271,7 +276,7 @@ def walk_query(
 
 
 def _from_source(
-    connection: Connection, table: Table, rule: Rule, ids: "Select[Any]", order: tuple[str, bool], limit: int, after: Key | None
+    connection: Connection, table: Table, rule: Rule, source: Source, order: tuple[str, bool], limit: int, after: Key | None
 ) -> list[Key]:
     """Matches among the source's rows. By id they are asked in portions, so that a full page ends it."""
     row = table.alias("r")
@@ -280,14 +285,35 @@ def _from_source(
         select(row.c[order[0]], row.c.id).where(*past, rule.holds_still(unindexed(row, connection.dialect.name))).order_by(*by)
     )
     if order[0] != "id":
-        return [(each[0], each[1]) for each in connection.execute(query.where(row.c.id.in_(ids)).limit(limit))]
-    known = sorted(set(connection.execute(ids).scalars()), reverse=order[1])
+        return [(each[0], each[1]) for each in connection.execute(query.where(row.c.id.in_(source.ids)).limit(limit))]
+    if source.along is not None and source.size > LOOKED_UP:
+        stop = _steps_on(connection, table, order, after, ALONG)
+        found = _asked(connection, query, row, _along(connection, source.along, order, after, stop), limit)
+        if stop is None or len(found) == limit:
+            return found
+    return _asked(connection, query, row, iter(sorted(set(connection.execute(source.ids).scalars()), reverse=order[1])), limit)
+
+
+def _along(
+    connection: Connection, ids: "Select[Any]", order: tuple[str, bool], after: Key | None, stop: Key | None
+) -> Iterator[int]:
+    """Ids between two places of an order, fetched as they are wanted."""
+    (column,), down = ids.selected_columns, order[1]
+    for mark, is_start in ((after, True), (stop, False)):
+        if mark is not None:
+            past, behind = (column < mark[1], column >= mark[1]) if down else (column > mark[1], column <= mark[1])
+            ids = ids.where(past if is_start else behind)
+    yield from connection.execute(ids.order_by(column.desc() if down else column)).scalars()
+
+
+def _asked(connection: Connection, query: "Select[Any]", row: FromClause, ids: Iterator[int], limit: int) -> list[Key]:
+    """The first `limit` of the ids, in their order, of which the query's conditions are true."""
     found: list[Key] = []
-    start, size = 0, 2 * limit
-    while start < len(known) and len(found) < limit:
-        portion = query.where(row.c.id.in_(known[start : start + size])).limit(limit - len(found))
-        found += [(each[0], each[1]) for each in connection.execute(portion)]
-        start, size = start + size, min(4 * size, 4_000)
+    size = 2 * limit
+    while len(found) < limit and (portion := list(islice(ids, size))):
+        wanted = query.where(row.c.id.in_(portion)).limit(limit - len(found))
+        found += [(each[0], each[1]) for each in connection.execute(wanted)]
+        size = min(4 * size, 4_000)
     return found
 
 

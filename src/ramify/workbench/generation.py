@@ -1,6 +1,6 @@
 """Whole completions: generated, and continued from their own tokens."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ramify.decoding.config import GenerationConfig
@@ -19,7 +19,7 @@ from ramify.workbench.spans import in_characters, in_tokens
 if TYPE_CHECKING:
     from ramify.models.base import TextCodec
 
-__all__ = ["ALTERNATIVES", "Draft", "continue_completion", "draft", "generate", "score"]
+__all__ = ["ALTERNATIVES", "Draft", "continue_completion", "draft", "generate", "generate_by", "score"]
 
 
 def generate(
@@ -34,27 +34,48 @@ def generate(
     """Completions of the sample's current prompt; those of one model are kept together as one step of the history.
 
     Several models work at once, and none begins before all have accepted the request. Where one fails, those of the others are
-    kept, and then its error is raised.
+    kept, and then its error is raised; `generate_by` tells of both.
     """
     models = [model] if isinstance(model, Model | Remote) else list(model)
-    asked = ask([question(each, sample.prompt, config, prefill=prefill, alternatives=alternatives) for each in models])
     found, errors = list[CompletionRecord](), list[RamifyError]()
+    for _, made in generate_by(database, models, sample, config, prefill=prefill, alternatives=alternatives):
+        if isinstance(made, RamifyError):
+            errors.append(made)
+        else:
+            found += made
+    if errors:
+        raise errors[0]
+    return found
+
+
+def generate_by(
+    database: Database,
+    models: Sequence[AnyModel],
+    sample: SampleRecord,
+    config: GenerationConfig,
+    *,
+    prefill: str | None = None,
+    alternatives: int | None = ALTERNATIVES,
+) -> Iterator[tuple[AnyModel, list[CompletionRecord] | RamifyError]]:
+    """The same model by model, in their order: what each made, as soon as it is kept, or why it failed.
+
+    Who stops listening cancels the rest. Raises what any model refuses, before one begins.
+    """
+    asked = ask([question(each, sample.prompt, config, prefill=prefill, alternatives=alternatives) for each in models])
     try:
         for each, answer in zip(models, asked, strict=True):
             try:
                 made = answer.completions()
             except RamifyError as error:
-                errors.append(error)
+                yield each, error
                 continue
             with database.action("generate", name_of(each)):
-                found += [database.completions.add(sample.id, new, prompt_id=sample.prompt_id) for new in made]
+                kept = [database.completions.add(sample.id, new, prompt_id=sample.prompt_id) for new in made]
+            yield each, kept
     except BaseException:
         for answer in asked:
             answer.cancel()
         raise
-    if errors:
-        raise errors[0]
-    return found
 
 
 def continue_completion(

@@ -219,8 +219,8 @@ class Workspace:
         """Complete many samples with one or several models, many in flight together: iterate over its steps to drive it.
 
         samples: a filter or a saved one's name, ids, records; None: all but the archived and hidden. Asking the same again
-        (models, settings, prefill, `run`) goes on where it was cut off, and does nothing where it ended; another `run` makes
-        more.
+        (models, settings, prefill, `run`) goes on where it was cut off, and does nothing where it ended; what was deleted since
+        stays deleted. Another `run` makes more.
         """
         settings = _config(config, {**fields, **({"num_return_sequences": n} if n is not None else {})})
         loaded = [self.model(each, facet=facet) for each in _several(model)]
