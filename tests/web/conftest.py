@@ -97,6 +97,9 @@ class Watch:
 @pytest.fixture
 def open_page(chromium: Any, studio: Studio) -> Iterator[Callable[..., Any]]:
     """Opens a page of the studio; at the end, the console has no complaint and no request left the origin."""
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=20_000)
     contexts, watch = [], Watch()
 
     def opened(width: int = 1280, height: int = 860, theme: str = "light", start: str | None = None) -> Any:

@@ -17,7 +17,7 @@ def studio(studio_modules: None, tmp_path_factory: pytest.TempPathFactory) -> It
 
 def wait_for(page: Page, there: Callable[[], Any], what: str) -> Any:
     """Until the API says so."""
-    for _ in range(200):
+    for _ in range(600):
         found = there()
         if found:
             return found
@@ -121,10 +121,15 @@ def test_the_authors_story_by_mouse(open_page: Callable[..., Page], studio: Stud
     page.get_by_role("article", name=f"Completion {first['id']}").get_by_role("link", name="Tokens").click()
     page.locator('.token[data-i="6"]').click()
     inspector = page.get_by_role("complementary", name="Token")
+    expect(inspector.locator("dt", has_text="position").locator("+ dd")).to_have_text("6")
     candidates = inspector.get_by_role("list", name="Candidates").get_by_role("button")
-    expect(candidates.nth(1)).to_be_visible()
+    others = candidates.filter(has_not_text=re.compile("here|ends the text"))
+    expect(others.first).to_be_visible()
+    page.locator('.token[data-i="9"]').hover()
+    expect(page.get_by_role("tooltip")).to_contain_text("position")
+    expect(inspector.locator("dt", has_text="position").locator("+ dd")).to_have_text("6")
     known = {each["id"] for each in studio.completions(here)}
-    candidates.nth(1).click()
+    others.first.click()
     branch = wait_for(page, lambda: [each for each in studio.completions(here) if each["id"] not in known], "a branch")[0]
     assert (branch["parent_id"], branch["branch_position"]) == (first["id"], 6)
     assert studio.get(f"/api/completions/{first['id']}")["text"] == first["text"]

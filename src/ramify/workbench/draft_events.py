@@ -19,7 +19,7 @@ class DraftEvent:
     number: int
     draft: int
     sample: int
-    kind: Literal["tokens", "end", "error", "gone"]
+    kind: Literal["begun", "tokens", "end", "error", "gone"]
     model: Model | None = None
     """Of tokens, the one that makes them."""
     start: int = 0
@@ -31,6 +31,8 @@ class DraftEvent:
     """The text that each of the ids adds."""
     logprobs: tuple[TokenLogprob, ...] = ()
     error: RamifyError | None = None
+    snapshot: "Snapshot | None" = None
+    """Of one that has begun: what it begins with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

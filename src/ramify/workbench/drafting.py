@@ -121,6 +121,7 @@ class Drafting:
             for run in runs:
                 for draft in run.drafts:
                     self._runs[draft.id], self._growing[draft.id] = run, draft
+                    self._publish_begun(draft)
             if self._writer is None:
                 self._writer = threading.Thread(target=self._write, name="ramify-drafts", daemon=True)
                 self._writer.start()
@@ -145,6 +146,7 @@ class Drafting:
         with self._lock:
             for run in runs:
                 self._runs[run.id] = self._growing[run.id] = run
+                self._publish_begun(run)
         for run in runs:
             run.start(self._tell_remote)
         return [run.id for run in runs]
@@ -243,6 +245,11 @@ class Drafting:
             measured_from=growing.measured_from,
             logprobs=tuple(growing.measured),
         )
+
+    def _publish_begun(self, growing: Growing | RemoteRun) -> None:
+        """Before its first token: who listens knows what the draft begins with. The lock is held."""
+        shot = replace(self._snapshot(growing), number=self._number + 1)
+        self._publish(DraftEvent(number=0, draft=growing.id, sample=growing.sample_id, kind="begun", snapshot=shot))
 
     def _publish(self, event: DraftEvent) -> None:
         """The next event. The lock is held."""

@@ -134,15 +134,21 @@ def test_one_stream_carries_all_drafts_of_a_sample_and_each_is_whole(api: Speake
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
     assert ready.wait(60)
-    drafts = _start(api, sample, n=3, config={"max_new_tokens": 10, "temperature": 1.0, "seed": 11, "ignore_eos": True})
+    config = {"max_new_tokens": 10, "temperature": 1.0, "ignore_eos": True}
+    drafts = _start(api, sample, prefill=", there was", n=3, config={**config, "seed": 11})
     api.post(f"/drafts/{first}/cancel")
     assert over.wait(60)
     listener.join()
     for draft in (first, *drafts):
         assert _text([e for e in heard if e.data["draft"] == draft]) == api.get(f"/completions/{draft}")["text"]
+    # One that begins while somebody listens tells what it begins with, before its first token.
+    for draft in drafts:
+        begun, token, *_ = [e for e in heard if e.data["draft"] == draft]
+        assert (begun.name, begun.data["text"], token.name) == ("snapshot", ", there was", "tokens")
+        assert (begun.data["tokens"]["start"], token.data["start"]) == (0, len(begun.data["tokens"]["ids"]))
     # Drafts made together read as each would alone.
     for at, draft in enumerate(drafts):
-        (alone,) = _start(api, sample, config={"max_new_tokens": 10, "temperature": 1.0, "seed": 11 + at, "ignore_eos": True})
+        (alone,) = _start(api, sample, prefill=", there was", config={**config, "seed": 11 + at})
         assert api.ended(alone)["text"] == api.get(f"/completions/{draft}")["text"]
 
 

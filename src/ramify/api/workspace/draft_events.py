@@ -117,7 +117,7 @@ async def _events(
 
 
 def _ends(events: "list[DraftEvent] | tuple[DraftEvent, ...]", draft: int | None) -> bool:
-    return draft is not None and any(event.draft == draft and event.kind != "tokens" for event in events)
+    return draft is not None and any(event.draft == draft and event.kind not in ("begun", "tokens") for event in events)
 
 
 def _joined(events: list[DraftEvent]) -> list[DraftEvent]:
@@ -190,6 +190,8 @@ def _sent(desk: Desk, event: DraftEvent) -> ServerSentEvent:
         )
         news = DraftNews(draft=event.draft, start=event.start, text=event.text, tokens=tokens)
         return _event(desk, event.number, "tokens", news)
+    if event.snapshot is not None and (begun := _snapshot(desk, event.snapshot)) is not None:
+        return begun
     try:
         completion = None if event.kind == "gone" else completion_shape(desk, event.draft)
     except NotFoundError:

@@ -35,7 +35,7 @@ export function takeDraftEvent({ event, data }) {
   const body = JSON.parse(data);
   const at = draftSignal(body.draft);
   if (event === "snapshot") {
-    at.value = { completion: body.completion, tokens: body.tokens, text: body.completion.text };
+    at.value = { completion: body.completion, tokens: body.tokens ?? null, text: body.text };
     setRunning(body.draft, body.completion.running);
   } else if (event === "tokens") {
     if (!at.value) return;

@@ -12,6 +12,14 @@ import { html, useEffect, useLayoutEffect, useRef } from "../preact.js";
 /** @import { Measure } from "../domain/heatmap.js" */
 /** @typedef {{ tokens: Tokens, measure: Measure | "none" | "origin", other?: Tokens | null, origins?: string[] }} Shown */
 
+/** Whether two say the same tokens; arrays that grow in place are never taken for it. @param {Tokens} a @param {Tokens} b */
+function alike(a, b) {
+  if (a === b) return true;
+  if (a.ids === b.ids || a.start !== b.start || a.ids.length !== b.ids.length || a.special.join() !== b.special.join()) return false;
+  for (let i = 0; i < a.ids.length; i++) if (a.ids[i] !== b.ids[i] || a.text[i] !== b.text[i]) return false;
+  return true;
+}
+
 export class TokenView {
   /** @param {HTMLElement} root */
   constructor(root) {
@@ -40,7 +48,8 @@ export class TokenView {
     const { tokens, measure, other = null } = shown;
     this.steps = measure === "none" || measure === "origin" ? null : stepsOf(measure, tokens, other);
     const grown = before && before.tokens.ids === tokens.ids && before.tokens.start === tokens.start;
-    this.#lay(grown ? Math.max(0, this.starts.length - 1) : 0);
+    // The same text under another measure or from another answer stays where it is: a click that falls in between is not lost.
+    if (!(before && alike(before.tokens, tokens))) this.#lay(grown ? Math.max(0, this.starts.length - 1) : 0);
     for (const chunk of this.live) this.#paint(chunk);
   }
 

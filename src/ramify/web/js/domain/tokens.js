@@ -40,7 +40,7 @@ export function joined(tokens, chunk) {
     offsets(made.processed, chunk.processed);
   }
   made.vocabulary = Object.assign(tokens.vocabulary, chunk.vocabulary);
-  made.special = chunk.special.length ? chunk.special : tokens.special;
+  made.special = chunk.special.every((id) => tokens.special.includes(id)) ? tokens.special : [...new Set([...tokens.special, ...chunk.special])].sort((a, b) => a - b);
   made.eos = chunk.eos.length ? chunk.eos : tokens.eos;
   return made;
 }

@@ -6,20 +6,25 @@ import { askFor } from "../components/overlays.js";
 import { useLoaded } from "../components/states.js";
 import { emptyRow, fieldName, fromFilter, toFilter } from "../domain/filters.js";
 import { html, useEffect, useRef, useState } from "../preact.js";
-import { act, facets, models } from "../state.js";
+import { act, facets, models, sayError } from "../state.js";
 
 /** @param {{ filter: any, onChange: (filter: any) => void, onClose: () => void }} props */
 export function FilterBuilder({ filter, onChange, onClose }) {
-  const fields = useLoaded(() => api.filterFields(), []).value?.items ?? [];
+  const [asked] = useState(() => api.filterFields());
+  const fields = useLoaded(() => asked, []).value?.items ?? [];
   const [built, setBuilt] = useState(fromFilter(filter) ?? { match: /** @type {"all"} */ ("all"), rows: [] });
+  const now = useRef(built);
   const change = (/** @type {any} */ next) => {
-    setBuilt(next);
+    setBuilt((now.current = next));
     onChange(toFilter(next));
   };
   const setRow = (/** @type {number} */ at, /** @type {any} */ row) => change({ ...built, rows: built.rows.map((each, i) => (i === at ? row : each)) });
-  const add = () => {
-    const field = fields.find((/** @type {any} */ each) => each.field === "truncated") ?? fields[0];
-    change({ ...built, rows: [...built.rows, { ...emptyRow(field), ...(field.needs_facet ? { facet: facets.value[0]?.name } : {}) }] });
+  // A click may come before the fields do; it waits for them.
+  const add = async () => {
+    const known = await asked.then(({ items }) => items, sayError);
+    if (!known) return;
+    const field = known.find((/** @type {any} */ each) => each.field === "truncated") ?? known[0];
+    change({ ...now.current, rows: [...now.current.rows, { ...emptyRow(field), ...(field.needs_facet ? { facet: facets.value[0]?.name } : {}) }] });
   };
   const save = async () => {
     const name = await askFor({ title: "Save this filter", label: "Name", button: "Save" });
@@ -30,7 +35,7 @@ export function FilterBuilder({ filter, onChange, onClose }) {
       <${Segments} label="Conditions" value=${built.match} onChange=${(/** @type {any} */ match) => change({ ...built, match })} options=${[{ value: "all", name: "all" }, { value: "any", name: "any" }]} />
       <span class="small muted">of these hold</span><${Button} kind="quiet" icon="close" label="Close the filter" class="push" onClick=${onClose} /></div>
     ${built.rows.map((row, at) => html`<${Condition} key=${at} row=${row} fields=${fields} onChange=${(/** @type {any} */ next) => setRow(at, next)} onRemove=${() => change({ ...built, rows: built.rows.filter((_, i) => i !== at) })} />`)}
-    <div class="row"><${Button} icon="plus" small onClick=${add} why=${fields.length ? null : "The fields are still on their way"}>Condition<//>
+    <div class="row"><${Button} icon="plus" small onClick=${add}>Condition<//>
       <${Button} icon="save" small kind="quiet" why=${built.rows.length ? null : "Add a condition first"} onClick=${save}>Save filter…<//></div>
   </div></section>`;
 }
