@@ -9,6 +9,7 @@ thread; an `async def` one must not block. `api/studio.py` has the studio's file
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -41,6 +42,7 @@ def create_app(
     *,
     token: str,
     workspace: Workspace | None = None,
+    folders: Iterable[Path] = (),
     load: Load = load_model,
     model: str = "tiny",
     models: Sequence[str] = (),
@@ -51,15 +53,16 @@ def create_app(
 ) -> FastAPI:
     """The application of one server.
 
-    token: what every request but the open ones must carry. workspace: served under /api; it is not closed at the end. load:
-    how a name becomes a model. model: the default one, loaded at the start. models: others that requests may name, besides
-    those of `registry`. hosts: names in the Host header; with any_address every IP address too.
+    token: what every request but the open ones must carry. workspace: served under /api; it is not closed at the end. folders:
+    from which files may be imported by path. load: how a name becomes a model. model: the default one, loaded at the start.
+    models: others that requests may name, besides those of `registry`. hosts: names in the Host header; with any_address every
+    IP address too.
     """
     limits = limits or Limits()
     pool = ModelPool(load, default=model, names=models, registry=registry, max_queue=limits.max_queue)
     if workspace is not None:
         workspace.load = pool.get
-    server = Server(models=pool, workspace=workspace, limits=limits)
+    server = Server(models=pool, workspace=workspace, folders=tuple(folders), limits=limits)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -41,6 +41,7 @@ STATUSES: tuple[tuple[type[errors.RamifyError], int, str | None], ...] = (
     (errors.ConstraintError, 400, "invalid_constraint"),
     (errors.ConfigError, 400, "invalid_value"),
     (errors.BadRequestError, 400, "invalid_value"),
+    (errors.RecordError, 400, "bad_record"),
     (errors.InputError, 400, None),
     (errors.WorkspaceError, 503, "workspace_unavailable"),
     (errors.RemoteError, 502, "upstream_error"),

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import Depends, Request
@@ -58,6 +59,8 @@ class Server:
 
     models: ModelPool
     workspace: Workspace | None = None
+    folders: tuple[Path, ...] = ()
+    """From which files may be imported by path; none: only what is uploaded."""
     limits: Limits = field(default_factory=Limits)
     draining: bool = False
     """Whether it is on its way to stop: what runs may end, nothing new begins."""

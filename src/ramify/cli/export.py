@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ramify.cli import exchange, listing, render
+from ramify.cli import exchange, listing, render, selecting
 from ramify.cli.options import read_text
 from ramify.cli.workspace import Quiet, Where, open_workspace
 from ramify.errors import InputError
@@ -52,6 +52,15 @@ def export(
     order: Annotated[
         str | None,
         typer.Option("--order", metavar="ORDER", help="oldest, newest, or random (by --seed).", rich_help_panel=WHICH),
+    ] = None,
+    filter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            metavar="NAME|JSON|@FILE",
+            help="Only what matches: a saved filter, or a filter as JSON; several must all match.",
+            rich_help_panel=WHICH,
+        ),
     ] = None,
     good_rating: Annotated[
         int | None,
@@ -172,6 +181,8 @@ def export(
         raise InputError("--order is of a facet's samples; name the facet too")
     password = exchange.password_of(password_file, needed=True) if encrypt else None
     with open_workspace(workspace) as database:
+        if filter:
+            given["filter"] = {"all": selecting.conditions(database, filter)}
         made = _template(database, template, given)
         if save is not None:
             save_template(database, save, made)

@@ -2,6 +2,7 @@
 
 import contextlib
 import secrets
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -30,6 +31,16 @@ def serve(
     where: Annotated[
         str | None,
         typer.Option("--workspace", "-w", metavar="PATH|URL", help="A workspace to serve under /api; unset: none."),
+    ] = None,
+    files: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--files",
+            metavar="FOLDER",
+            exists=True,
+            file_okay=False,
+            help="A folder from which files may be imported by path; may be repeated. Unset: only what is uploaded.",
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on; unset: this machine alone can reach it.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
@@ -70,6 +81,7 @@ def serve(
         served = create_app(
             token=token,
             workspace=None if opened is None else Workspace(opened),
+            folders=files or (),
             load=lambda name: options.open_model(name, **how),
             model=names[0],
             models=names[1:],

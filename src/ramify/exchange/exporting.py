@@ -46,6 +46,8 @@ class ExportReport:
     facets: list[FacetReport] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     """Rows that the form has no words for."""
+    examples: list[dict[str, Any]] = field(default_factory=list)
+    """In a dry run the first rows, as many as were asked for: {"sample", "facet", "row"}."""
 
     def to_data(self) -> dict[str, Any]:
         facets = [
@@ -57,6 +59,7 @@ class ExportReport:
                 "taken": each.taken,
                 "rows": each.rows,
                 "reasons": reasons_of(each),
+                "waiting": each.waiting,
             }
             for each in self.facets
         ]
@@ -75,11 +78,13 @@ def export(
     fingerprint: str | None = None,
     count_tokens: CountTokens | None = None,
     told: Callable[[str, int, int], None] | None = None,
+    examples: int = 0,
 ) -> ExportReport:
     """Write a training set to `out`, whose ending says the file's type where the template does not.
 
     fingerprint: of the target model, to count only its own measures. count_tokens: for max_tokens. told: is told now and then
-    what is being done ("choosing", "writing"), and how many of how many are. Raises InputError; then no file has changed.
+    what is being done ("choosing", "checking", "writing"), and how many of how many are. examples: rows that a dry run shows.
+    Raises InputError; then no file has changed.
     """
     path = Path(out)
     file_type = template.file_type or _type_by_name(path)
@@ -96,8 +101,12 @@ def export(
         report.facets = plan.facets
         in_validation = validation_prompts(connection, plan, template) if template.validation else None
         if dry_run:
-            for _, row, _ in _rows(connection, plan, template, report.left_out):
+            for count, (_, row, planned) in enumerate(_rows(connection, plan, template, report.left_out), start=1):
                 report.rows += row is not None
+                if row is not None and len(report.examples) < examples:
+                    report.examples.append({"sample": planned.sample_id, "facet": planned.facet, "row": dict(row)})
+                if told is not None and not count % CHUNK:
+                    told("checking", count, len(plan))
             return report
         _check_any(plan, template)
         with Outputs(overwrite=overwrite, password=password) as outputs:

@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 from ramify.errors import InputError
 from ramify.exchange.encryption import MAGIC, Decrypted
 
-__all__ = ["BOMB_BYTES", "BOMB_RATIO", "RECORD_BYTES", "Opened", "opened", "size_of"]
+__all__ = ["BOMB_BYTES", "BOMB_RATIO", "RECORD_BYTES", "Opened", "opened", "read_whole", "size_of"]
 
 RECORD_BYTES = 32 * 1024 * 1024
 """The largest record, in bytes of the file; a longer one is reported and passed over."""
@@ -159,6 +159,15 @@ class _Late(io.RawIOBase):
             )
         buffer[: len(data)] = data
         return len(data)
+
+
+def read_whole(path: Path) -> bytes:
+    """The bytes of a file that describes others. Raises InputError where it is larger than a record may be."""
+    with path.open("rb") as file:
+        data = file.read(RECORD_BYTES + 1)
+    if len(data) > RECORD_BYTES:
+        raise InputError(f"it is larger than {RECORD_BYTES // 1024 // 1024} MiB")
+    return data
 
 
 def size_of(path: Path) -> int:

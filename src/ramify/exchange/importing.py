@@ -22,6 +22,8 @@ from ramify.store.walking import prompt_texts
 __all__ = ["ImportOptions", "ImportReport", "import_files"]
 
 PROBLEMS_KEPT = 1000
+TOLD_EACH = 250
+"""Records, good or bad, between two words of how far an import is."""
 TIDY_FROM = 20_000
 """Samples from which on an import is worth learning how the rows are spread."""
 
@@ -139,10 +141,15 @@ class _TakeBack(Exception):  # noqa: N818 - not an error: how a dry run leaves t
 
 
 def import_files(
-    database: Database, paths: Sequence[str], options: ImportOptions | None = None, *, told: Told | None = None
+    database: Database,
+    paths: Sequence[str],
+    options: ImportOptions | None = None,
+    *,
+    told: Told | None = None,
+    detail: str | None = None,
 ) -> ImportReport:
     """Bring files in. Raises RecordError for the first bad record (unless skip_bad), InputError for what cannot be read at all;
-    then nothing has changed.
+    then nothing has changed. detail: what the history says was imported; unset, the paths. What `told` raises ends it likewise.
     """
     if not paths:
         raise InputError("no file was named")
@@ -151,7 +158,7 @@ def import_files(
     progress = Progress()
     found = sources(paths, options, report, progress)
     try:
-        with database.action("import", ", ".join(paths)[:200]) as action:
+        with database.action("import", ", ".join(paths)[:200] if detail is None else detail) as action:
             writer = WriterIn(database, action, options, report)
             seen = _seen(database, options)
             _take_in(found, writer, seen, options, report, progress, told)
@@ -183,8 +190,12 @@ def _take_in(
     progress: Progress,
     told: Told | None,
 ) -> None:
+    looked_at = 0
     for source in found:
         for item in source.items():
+            looked_at += 1
+            if told is not None and not looked_at % TOLD_EACH:
+                told(progress.bytes_read, report.records)
             if isinstance(item, Problem):
                 _note(item, options, report)
                 continue
@@ -204,8 +215,6 @@ def _take_in(
                         report.duplicates.append({"file": record.file, "line": record.line, "of": of, "similarity": likeness})
                     continue
                 writer.put(each)
-            if told is not None and not report.records % 500:
-                told(progress.bytes_read, report.records)
             if options.limit is not None and report.records >= options.limit:
                 break
         if options.limit is not None and report.records >= options.limit:

@@ -5,7 +5,7 @@ import random
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from sqlalchemy import Connection
@@ -16,6 +16,7 @@ from ramify.exchange.selection import Rules, select
 from ramify.exchange.templates import ExportTemplate, FacetShare
 from ramify.store.database import Database
 from ramify.store.facets import DEFAULTS, EffectiveFacet
+from ramify.store.filters import parse
 from ramify.store.prompts import prompt_columns
 from ramify.store.records import Prompt
 from ramify.store.walking import Candidate, count_samples, mean_at, prompts_of, texts_of, walk
@@ -24,6 +25,9 @@ __all__ = ["CountTokens", "FacetReport", "Plan", "Planned", "make_plan"]
 
 CountTokens = Callable[[str, Prompt, str], int]
 """(model's name, prompt, completion) → how many tokens both have for it."""
+
+WAITING = 20
+"""Samples named for each reason."""
 
 WIDTH = 5
 """Numbers a row: sample, prompt, chosen, rejected, label."""
@@ -56,6 +60,8 @@ class FacetReport:
     rows: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     """Why completions stayed."""
+    waiting: dict[str, list[int]] = field(default_factory=dict)
+    """For each reason the first samples of which nothing goes out."""
 
 
 class Plan:
@@ -101,6 +107,7 @@ def make_plan(
         raise InputError("max_tokens needs the target's tokenizer, and none was given")
     plan, used = Plan(), set[int]()
     total = count_samples(connection) * max(1, len(template.facets))
+    matches = _matching(database, template)
     shares: Sequence[FacetShare | None] = template.facets or (None,)
     for share in shares:
         facet = None if share is None else database.facets.effective(share.name)
@@ -108,7 +115,7 @@ def make_plan(
         lowest = None if template.percentile is None else mean_at(connection, target, template.percentile, fingerprint)
         if template.percentile is not None and lowest is None:
             raise InputError(f"percentile needs logprobs under {target}, and it measured nothing yet; `ramify score` measures")
-        rules = Rules.of(template, facet, target, lowest)
+        rules = replace(Rules.of(template, facet, target, lowest), matches=matches)
         report = FacetReport(facet="" if share is None else share.name, target_model=target)
         plan.facets.append(report)
         plan.begin(report.facet)
@@ -141,7 +148,7 @@ def _plan_facet(
 ) -> None:
     order = "oldest" if share is None else share.order
     fits = None if template.max_tokens is None else _fits(connection, rules.target_model, template.max_tokens, count_tokens)
-    rules = rules if fits is None else _with_fits(rules, fits)
+    rules = rules if fits is None else replace(rules, fits=fits)
     numbers, ends = array("q"), array("q")
     kinds = bytearray()
     done = len(plan.facets) - 1
@@ -163,6 +170,10 @@ def _plan_facet(
         found = select(sample, rules)
         report.reasons.update(found.reasons)
         if not found.picks:
+            for reason in found.reasons:
+                named = report.waiting.setdefault(reason, [])
+                if len(named) < WAITING:
+                    named.append(sample.id)
             continue
         for pick in found.picks:
             chosen = 0 if pick.chosen is None else pick.chosen.id
@@ -193,10 +204,13 @@ def _plan_facet(
         report.reasons["beyond the facet's count or share"] += len(ends) - most
 
 
-def _with_fits(rules: Rules, fits: Callable[[Candidate], bool]) -> Rules:
-    from dataclasses import replace
-
-    return replace(rules, fits=fits)
+def _matching(database: Database, template: ExportTemplate) -> Callable[[int], bool] | None:
+    """Which completions (of prompts, samples) the filter lets through, as a question of their ids."""
+    if template.filter is None:
+        return None
+    wanted = parse(template.filter)
+    every = database.search.all_sample_ids if template.kind == "prompts" else database.search.all_completion_ids
+    return frozenset(every(wanted, archived=None, hidden=None)).__contains__
 
 
 def _fits(connection: Connection, model: str, most: int, count_tokens: CountTokens | None) -> Callable[[Candidate], bool]:

@@ -14,6 +14,8 @@ from ramify.store.walking import Candidate, Judged, Said
 
 __all__ = ["Pick", "Rules", "Selected", "select"]
 
+UNMATCHED = "not matched by the filter"
+
 
 @dataclass(frozen=True, slots=True)
 class Pick:
@@ -54,6 +56,8 @@ class Rules:
     truncated: bool
     archived: bool
     prompts: str
+    matches: Callable[[int], bool] | None = field(default=None, compare=False)
+    """Whether the filter lets a completion (of prompts, a sample) of this id through; None: there is no filter."""
     fits: Callable[[Candidate], bool] | None = field(default=None, compare=False)
     """Whether prompt and completion are short enough; None: everything is."""
 
@@ -89,6 +93,8 @@ def select(sample: Judged, rules: Rules) -> Selected:
     if sample.archived and not rules.archived:
         return Selected((), {"the sample is archived": 1})
     if rules.kind == "prompts":
+        if rules.matches is not None and not rules.matches(sample.id):
+            return Selected((), {UNMATCHED: 1})
         newest = max(sample.prompts)
         why = _prompt_reason(sample.prompts[newest].raw, rules)
         return Selected((), {why: 1}) if why else Selected((Pick(None, prompt_id=newest),), {})
@@ -123,6 +129,8 @@ def _prompt_reason(raw: bool, rules: Rules) -> str:
 
 def _cannot(each: Candidate, sample: Judged, rules: Rules) -> str:
     """Why a completion cannot go out whatever is thought of it; "" where it can."""
+    if rules.matches is not None and not rules.matches(each.id):
+        return UNMATCHED
     if each.archived and not rules.archived:
         return "archived"
     if each.truncated and not rules.truncated:

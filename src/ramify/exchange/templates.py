@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ramify.errors import InputError, NotFoundError
 from ramify.exchange.formats import alpaca, axolotl, chatml, hh, llama_factory, openai, sharegpt, trl
+from ramify.store.filters import parse
 
 if TYPE_CHECKING:
     from ramify.store.database import Database
@@ -86,6 +87,8 @@ class ExportTemplate:
     """None goes by the ending of the file's name."""
     facets: tuple[FacetShare, ...] = ()
     """In order: a sample goes out under the first that has something of it. None at all: every completion (sft, prompts)."""
+    filter: Mapping[str, Any] | None = None
+    """Only completions that match this filter of the library, in JSON form; of prompts, only samples."""
     good_rating: int | None = None
     bad_rating: int | None = None
     min_logprob: float | None = None
@@ -138,6 +141,8 @@ class ExportTemplate:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}; it must be at least 1")
+        if self.filter is not None:
+            parse(self.filter)
         if not 0 <= self.validation < 1:
             raise InputError(f"validation is {self.validation}; it must be from 0 to below 1")
 

@@ -15,7 +15,8 @@ NAMED = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/api/[^`\s]*)`")
 
 def _shortened(path: str) -> str:
     """{sample_id} and {id} are one thing to a reader."""
-    return re.sub(r"\{(?!key|node)\w+\}", "{id}", path).replace("{node_id}", "{node}")
+    path = re.sub(r"\{\w+_key\}", "{key}", path)
+    return re.sub(r"\{(?!key|node|number)\w+\}", "{id}", path).replace("{node_id}", "{node}")
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,8 @@ def test_every_route_says_in_one_sentence_what_it_does(openapi: Any) -> None:
 def test_every_body_refuses_what_it_does_not_know(openapi: Any) -> None:
     schemas = openapi["components"]["schemas"]
     for name, operation in _operations(openapi).items():
-        if "requestBody" in operation:
-            ref = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+        content = operation.get("requestBody", {}).get("content", {})
+        assert set(content) <= {"application/json", "application/octet-stream"}, name
+        if "application/json" in content:
+            ref = content["application/json"]["schema"]["$ref"]
             assert schemas[ref.rpartition("/")[2]]["additionalProperties"] is False, name

@@ -12,16 +12,21 @@ from ramify.api.workspace import (
     completions,
     draft_events,
     drafts,
+    exporting,
     facets,
     history,
+    importing,
     judging,
     library,
     models,
+    reports,
     samples,
     sessions,
+    task_events,
     tokens,
     tree_growing,
     trees,
+    uploads,
 )
 from ramify.api.workspace.shapes import ErrorShape
 
@@ -32,5 +37,6 @@ router = APIRouter(prefix="/api", responses={"4XX": {"model": ErrorShape}, "5XX"
 for room in (
     *(library, bulk, samples, completions, tokens, draft_events, drafts, sessions, trees, tree_growing, blocks),
     *(facets, judging, history, models),
+    *(uploads, importing, exporting, reports, task_events),
 ):
     router.include_router(room.router)

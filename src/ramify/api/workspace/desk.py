@@ -24,6 +24,8 @@ from ramify.api.errors import ApiError
 from ramify.api.model_pool import ModelPool
 from ramify.api.running import client_gone
 from ramify.api.state import ServerState
+from ramify.api.workspace.tasks import Tasks
+from ramify.api.workspace.upload_folders import Uploads
 from ramify.engine.model import Model
 from ramify.engine.waiting import Waiter
 from ramify.errors import CancelledError, ModelNotFoundError, NotFoundError, UnsupportedError
@@ -140,6 +142,8 @@ class Desk:
         self.sessions: Shelf[Picking] = Shelf("session", 64)
         self.blocks: Shelf[OpenBlocks] = Shelf("session of blocks", 64)
         self.trees: Shelf[BeamTree] = Shelf("open tree", 8)
+        self.tasks = Tasks()
+        self.uploads = Uploads()
         self._remotes: dict[str, Remote] = {}
         self._opening = threading.Lock()
         self._long: anyio.CapacityLimiter | None = None
@@ -232,6 +236,8 @@ class Desk:
 
     def close(self) -> None:
         """Cancel what is being made, keep its text, and give the memory back."""
+        self.tasks.close()
+        self.uploads.close()
         self.drafting.close()
         for shelf in (self.sessions, self.blocks, self.trees):
             shelf.clear()

@@ -5,7 +5,7 @@ model, title, group, notes, tags, input (joined to the prompt by a line break). 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ramify.errors import InputError
@@ -13,12 +13,49 @@ from ramify.exchange.conversations import conversation, split
 from ramify.exchange.entries import Answer, Entry, a_flag, a_text
 from ramify.exchange.formats.openai import preference
 
-__all__ = ["FIELDS", "check_mapping", "detect_text", "read_mapped", "read_text"]
+__all__ = ["FIELDS", "check_mapping", "detect_text", "read_mapped", "read_text", "suggested"]
 
 FIELDS = (
     *("prompt", "user", "input", "system", "messages", "completion", "chosen", "rejected"),
     *("label", "rating", "model", "title", "group", "notes", "tags"),
 )
+
+
+USUAL: Mapping[str, tuple[str, ...]] = {
+    "user": ("user", "question", "prompt", "instruction", "query", "request", "human"),
+    "messages": ("messages", "conversation", "conversations", "dialogue"),
+    "completion": ("completion", "answer", "response", "output", "reply", "assistant", "text"),
+    "chosen": ("chosen", "better", "preferred"),
+    "rejected": ("rejected", "worse"),
+    "input": ("input", "context"),
+    "system": ("system", "system_prompt"),
+    "label": ("label", "good"),
+    "rating": ("rating", "score"),
+    "model": ("model", "model_name", "generator"),
+    "title": ("title", "name"),
+    "group": ("group", "category", "topic"),
+    "tags": ("tags", "tag"),
+}
+"""What columns are often called, the likeliest name first."""
+
+
+def suggested(columns: Sequence[str]) -> dict[str, str]:
+    """A mapping that `check_mapping` allows, by the columns' names alone; {} where they say too little."""
+    called = {column.strip().lower().replace(" ", "_"): column for column in reversed(columns)}
+    found = {field: called[name] for field, names in USUAL.items() for name in reversed(names) if name in called}
+    if "messages" in found:
+        found = {field: column for field, column in found.items() if field not in ("user", "input", "system", "completion")}
+    if ("chosen" in found) != ("rejected" in found):
+        found = {field: column for field, column in found.items() if field not in ("chosen", "rejected")}
+    if "chosen" in found:
+        found.pop("completion", None)
+    if not {"user", "messages"} & set(found):
+        found = {field: column for field, column in found.items() if field not in ("input", "system")}
+    try:
+        check_mapping(found)
+    except InputError:
+        return {}
+    return found
 
 
 def check_mapping(mapping: Mapping[str, str]) -> None:

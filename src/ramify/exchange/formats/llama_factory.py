@@ -11,6 +11,7 @@ from typing import Any
 from ramify.errors import InputError
 from ramify.exchange.conversations import CannotSayError, offered
 from ramify.exchange.entries import Entry, Problem, an_object
+from ramify.exchange.files import read_whole
 from ramify.exchange.formats import alpaca, openai, sharegpt
 from ramify.exchange.formats.columns import read_text
 from ramify.exchange.formats.rows import Row, messages_only
@@ -50,7 +51,7 @@ def described(path: Path) -> Iterator[Described | Problem]:
     Raises InputError where the file itself is not one, or a name in it leads out of its folder.
     """
     try:
-        info = an_object(parse(path.read_bytes()), path.name)
+        info = an_object(parse(read_whole(path)), path.name)
     except (InputError, OSError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
     for name, entry in info.items():
@@ -153,7 +154,7 @@ def merged(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> str:
     known: dict[str, Any] = {}
     if path.exists():
         try:
-            known = dict(an_object(parse(path.read_bytes()), path.name))
+            known = dict(an_object(parse(read_whole(path)), path.name))
         except InputError as error:
             raise InputError(f"{path} is there and is no dataset_info.json ({error}); move it away") from None
     return json.dumps({**known, **entries}, ensure_ascii=False, indent=2) + "\n"

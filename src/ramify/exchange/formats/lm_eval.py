@@ -20,6 +20,7 @@ from typing import Any
 from ramify.errors import InputError
 from ramify.exchange.conversations import conversation
 from ramify.exchange.entries import Answer, Entry, Problem, Record, a_text, an_object
+from ramify.exchange.files import read_whole
 from ramify.exchange.formats.chatml import plain_messages
 from ramify.exchange.json_records import parse
 from ramify.exchange.lookup import Lookup
@@ -86,7 +87,7 @@ def _run(stem: str, files: list[Path], results: Path | None) -> Run:
     if results is None:
         return Run(name=stem, model=None, samples=tuple(files))
     try:
-        told = an_object(parse(results.read_bytes()), results.name)
+        told = an_object(parse(read_whole(results)), results.name)
     except (InputError, OSError) as error:
         raise InputError(f"{results} cannot be read: {error}") from None
     config = told.get("config") if isinstance(told.get("config"), Mapping) else {}
