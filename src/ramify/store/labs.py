@@ -23,7 +23,7 @@ from ramify.store.records import moment
 if TYPE_CHECKING:
     from ramify.store.database import Database
 
-__all__ = ["LabRunRecord", "LabRuns", "TextKey", "lab_key"]
+__all__ = ["ORIGIN", "LabRunRecord", "LabRuns", "TextKey", "lab_key"]
 
 runs, completions, preferences = tables.lab_runs, tables.completions, tables.preferences
 

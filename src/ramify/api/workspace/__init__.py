@@ -15,6 +15,8 @@ from ramify.api.workspace import (
     facets,
     history,
     judging,
+    lab,
+    lab_events,
     library,
     models,
     samples,
@@ -31,6 +33,6 @@ router = APIRouter(prefix="/api", responses={"4XX": {"model": ErrorShape}, "5XX"
 # The fixed paths of a room come before those with a number in them: /drafts/events before /drafts/{draft_id}.
 for room in (
     *(library, bulk, samples, completions, tokens, draft_events, drafts, sessions, trees, tree_growing, blocks),
-    *(facets, judging, history, models),
+    *(facets, judging, lab_events, lab, history, models),
 ):
     router.include_router(room.router)

@@ -24,6 +24,7 @@ from ramify.api.errors import ApiError
 from ramify.api.model_pool import ModelPool
 from ramify.api.running import client_gone
 from ramify.api.state import ServerState
+from ramify.api.workspace.lab_work import LabsAtWork
 from ramify.engine.model import Model
 from ramify.engine.waiting import Waiter
 from ramify.errors import CancelledError, ModelNotFoundError, NotFoundError, UnsupportedError
@@ -140,6 +141,7 @@ class Desk:
         self.sessions: Shelf[Picking] = Shelf("session", 64)
         self.blocks: Shelf[OpenBlocks] = Shelf("session of blocks", 64)
         self.trees: Shelf[BeamTree] = Shelf("open tree", 8)
+        self.labs = LabsAtWork(self.database)
         self._remotes: dict[str, Remote] = {}
         self._opening = threading.Lock()
         self._long: anyio.CapacityLimiter | None = None
@@ -233,6 +235,7 @@ class Desk:
     def close(self) -> None:
         """Cancel what is being made, keep its text, and give the memory back."""
         self.drafting.close()
+        self.labs.close()
         for shelf in (self.sessions, self.blocks, self.trees):
             shelf.clear()
         for remote in self._remotes.values():
