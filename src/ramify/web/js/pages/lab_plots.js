@@ -4,14 +4,14 @@ import { api } from "../api.js";
 import { Button, Select } from "../components/controls.js";
 import { pathOf, smooth } from "../domain/lab.js";
 import { percent } from "../domain/text.js";
-import { html, useEffect, useState } from "../preact.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "../preact.js";
 import { sayError } from "../state.js";
 
 /** @import * as T from "../types.js" */
 
 const FIRST = ["greedy", "sampling", "temperature 0.5", "beams (4, 1), standard"];
 const DASHES = ["", "7 4", "2 3", "9 3 2 3", "1 4"];
-const BOX = { width: 1000, height: 170 };
+const HEIGHT = 170, LEFT = 46;
 
 /** The tokens of texts, asked for once each. @param {number} run @param {T.LabGroup} group @param {readonly number[]} numbers @returns {Map<number, T.LabTokens>} */
 export function useTokens(run, group, numbers) {
@@ -52,12 +52,18 @@ export function Plots({ run, group }) {
 
 /** @param {{ label: string, unit: string, top?: number, lines: { name: string, values: number[], off?: () => void }[] }} props */
 function Plot({ label, unit, top, lines }) {
-  const longest = Math.max(2, ...lines.map((each) => each.values.length)), high = top ?? Math.max(0.1, ...lines.flatMap((each) => each.values));
-  const step = Math.max(1, Math.ceil(longest / 10 / 10) * 10), marks = longest > 10 ? Array.from({ length: Math.ceil(longest / step) }, (_, at) => at * step) : [0, longest - 1];
-  return html`<figure class="lab-plot"><svg viewBox=${`-48 -8 ${BOX.width + 60} ${BOX.height + 34}`} role="img" aria-label=${`${label}: ${lines.map((each) => each.name).join(", ")}`}>
-      ${[0, 0.25, 0.5, 0.75, 1].map((part) => html`<line key=${part} x1="0" x2=${BOX.width} y1=${BOX.height * (1 - part)} y2=${BOX.height * (1 - part)} /><text key=${`t${part}`} x="-8" y=${BOX.height * (1 - part) + 4} text-anchor="end">${unit === "%" ? `${Math.round(100 * high * part)} %` : (high * part).toFixed(1)}</text>`)}
-      ${marks.map((at) => html`<text key=${`x${at}`} x=${(BOX.width * at) / (longest - 1)} y=${BOX.height + 20} text-anchor="middle">${at}</text>`)}
-      ${lines.map((each, at) => html`<path key=${each.name} class=${`line-${at % 6}`} d=${pathOf(each.values, { ...BOX, longest, top: high })} stroke-dasharray=${DASHES[Math.floor(at / 2) % DASHES.length]} />`)}
-    </svg><figcaption class="legend">${lines.map((each, at) => html`<span class="step" key=${each.name}><svg width="30" height="10" aria-hidden="true"><path class=${`line-${at % 6}`} d="M0,5L30,5" stroke-dasharray=${DASHES[Math.floor(at / 2) % DASHES.length]} /></svg>${each.name}
+  const box = useRef(/** @type {HTMLElement | null} */ (null)), [space, setSpace] = useState(900);
+  useLayoutEffect(() => {
+    const seen = new ResizeObserver(([entry]) => setSpace(Math.round(entry.contentRect.width)));
+    seen.observe(/** @type {HTMLElement} */ (box.current));
+    return () => seen.disconnect();
+  }, []);
+  const width = Math.max(180, space - LEFT - 12), longest = Math.max(2, ...lines.map((each) => each.values.length)), high = top ?? Math.max(0.1, ...lines.flatMap((each) => each.values));
+  const step = Math.max(1, Math.ceil(longest / (width / 90) / 10) * 10), marks = longest > 10 ? Array.from({ length: Math.ceil(longest / step) }, (_, at) => at * step) : [0, longest - 1];
+  return html`<figure class="lab-plot" ref=${box}>${lines.length ? html`<svg width=${space} height=${HEIGHT + 34} viewBox=${`${-LEFT} -8 ${space} ${HEIGHT + 34}`} role="img" aria-label=${`${label}: ${lines.map((each) => each.name).join(", ")}`}>
+      ${[0, 0.25, 0.5, 0.75, 1].map((part) => html`<line key=${part} x1="0" x2=${width} y1=${HEIGHT * (1 - part)} y2=${HEIGHT * (1 - part)} /><text key=${`t${part}`} x="-8" y=${HEIGHT * (1 - part) + 4} text-anchor="end">${unit === "%" ? `${Math.round(100 * high * part)} %` : (high * part).toFixed(1)}</text>`)}
+      ${marks.map((at) => html`<text key=${`x${at}`} x=${(width * at) / (longest - 1)} y=${HEIGHT + 20} text-anchor="middle">${at}</text>`)}
+      ${lines.map((each, at) => html`<path key=${each.name} class=${`line-${at % 6}`} d=${pathOf(each.values, { width, height: HEIGHT, longest, top: high })} stroke-dasharray=${DASHES[Math.floor(at / 2) % DASHES.length]} />`)}
+    </svg>` : html`<div class="skeleton" style=${{ height: `${HEIGHT + 34}px` }}></div>`}<figcaption class="legend">${lines.map((each, at) => html`<span class="step" key=${each.name}><svg width="30" height="10" aria-hidden="true"><path class=${`line-${at % 6}`} d="M0,5L30,5" stroke-dasharray=${DASHES[Math.floor(at / 2) % DASHES.length]} /></svg>${each.name}
       ${each.off && html`<${Button} small kind="quiet" icon="close" label=${`Without ${each.name}`} onClick=${each.off} />`}</span>`)}</figcaption></figure>`;
 }

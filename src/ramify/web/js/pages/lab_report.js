@@ -24,7 +24,7 @@ export function Report({ report, compared, onKept }) {
   ], [at, groups.length]);
   const votes = compared.find((each) => each.title === group.title)?.contestants.filter((each) => each.model === group.model) ?? [];
   return html`<div class="stack loose">
-    ${groups.length > 1 && html`<${Segments} label="Prompt and model" value=${at} onChange=${show} options=${groups.map((each, place) => ({ value: place, name: several ? `${each.title} · ${each.model}` : each.title }))} />`}
+    ${groups.length > 1 && html`<div class="row"><${Segments} label="Prompt and model" value=${at} onChange=${show} options=${groups.map((each, place) => ({ value: place, name: several ? `${each.title} · ${each.model}` : each.title }))} /></div>`}
     <section class="card" aria-label="Prompt"><div class="body stack"><dl class="lab-facts">${group.facts.map((each) => html`<div key=${each.name}><dt>${each.name}</dt><dd>${each.text}</dd></div>`)}</dl>
       <div class="reading lab-prompt-text" tabindex="0" role="group" aria-label="Prompt">${group.prompt}</div></div></section>
     ${group.refused ? html`<div class="notice error" role="alert"><${Icon} name="warn" />${group.refused}</div>` : html`
@@ -46,8 +46,8 @@ function Checks({ group }) {
       ${group.left_out.map((each) => html`<p class="small muted" key=${each.name}>Left out: <bdi>${each.name}</bdi>: ${each.text}</p>`)}</div></section>`;
 }
 
-/** @param {number} value */
-const shown = (value) => (Math.abs(value) >= 100 ? count(Math.round(value)) : fixed(value, Math.abs(value) >= 10 ? 1 : 3));
+/** @param {number} value @param {string} name */
+const shown = (value, name) => (name === "tokens" && Number.isInteger(value) ? count(value) : Math.abs(value) >= 100 ? count(Math.round(value)) : fixed(value, Math.abs(value) >= 10 ? 1 : 3));
 
 /** @param {{ group: T.LabGroup, votes: T.LabContestant[], note: string }} props */
 function Table({ group, votes, note }) {
@@ -61,7 +61,7 @@ function Table({ group, votes, note }) {
       <tbody>${sortedRows(group.rows, column, (row) => won(row)?.mean).map((row) => {
         const share = won(row);
         return html`<tr key=${row.experiment}><th scope="row">${row.experiment}</th><td>${row.runs}</td>
-          ${COLUMNS.map(([name]) => html`<td key=${name}>${row.averages[name] ? html`${shown(row.averages[name][0])}${row.runs > 1 && html`<small> [${shown(row.averages[name][1])}, ${shown(row.averages[name][2])}]</small>`}` : "–"}</td>`)}
+          ${COLUMNS.map(([name]) => html`<td key=${name}>${row.averages[name] ? html`${shown(row.averages[name][0], name)}${row.runs > 1 && html`<small> [${shown(row.averages[name][1], name)}, ${shown(row.averages[name][2], name)}]</small>`}` : "–"}</td>`)}
           <td>${fixed(row.seconds, 1)}</td>${group.judged_as_json && html`<td>${row.json_valid}/${row.runs}</td><td>${row.schema_valid}/${row.runs}</td>`}
           <td>${share ? html`${percent(share.mean)}<small> [${percent(share.low)}, ${percent(share.high)}] of ${share.count}</small>` : "–"}</td></tr>`;
       })}</tbody></table></div>

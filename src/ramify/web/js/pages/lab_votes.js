@@ -46,14 +46,15 @@ export function Votes({ report, head, compared }) {
   if (!name) {
     return html`<div class="page-body lab">${head}<${Empty} title="Judge for what?" action=${html`<div class="row"><${Button} kind="primary" onClick=${make}>For a facet named “lab”<//><${Button} onClick=${() => go(["facets"])}>Facets…<//></div>`}>Votes are kept as preferences under a facet. Choose one above, or make one.<//></div>`;
   }
-  const side = (/** @type {"left" | "right"} */ which, /** @type {string} */ letter) => html`<button type="button" class="card contender" onClick=${() => vote(which)}><span class="label">${letter}<span class="visually-hidden">: the ${which} one is better</span></span><span class="reading" style=${{ display: "block" }}>${it?.[which].text}</span></button>`;
+  const side = (/** @type {"left" | "right"} */ which, /** @type {string} */ letter, /** @type {string} */ key) => html`<article class="card contender" aria-label=${`Text ${letter}`}><div class="row"><strong class="label grow">${letter}</strong><${Button} small keys=${key} onClick=${() => vote(which)}>${letter} is better<//></div>
+    <div class="reading" tabindex="0" role="group" aria-label=${`What ${letter} says`}>${it?.[which].text}</div></article>`;
   return html`<div class="page-body lab">${head}<div class="stack loose">
     <section class="lab-duel stack" aria-label="Blind votes"><div class="row wrap"><h2 class="grow">Which is better for <bdi>${name}</bdi>?</h2>
         ${titles.length > 1 && html`<${Segments} label="Prompt" value=${prompt} onChange=${setPrompt} options=${[{ value: "", name: "All prompts" }, ...titles.map((each) => ({ value: each, name: each }))]} />`}</div>
       ${pair.error ? html`<${Failure} error=${pair.error} again=${pair.again} />`
         : it ? html`<div class="reading lab-prompt-text" tabindex="0" role="group" aria-label="Prompt">${it.prompt}</div>
-          <div class="lab-arena fade" key=${`${round}`}>${side("left", "A")}${side("right", "B")}</div>
-          <div class="row wrap" style=${{ justifyContent: "center" }}><${Button} keys="1" onClick=${() => vote("left")}>A is better<//><${Button} keys="3" onClick=${() => vote("tie")}>Neither<//><${Button} keys="2" onClick=${() => vote("right")}>B is better<//>
+          <div class="lab-arena fade" key=${`${round}`}>${side("left", "A", "1")}${side("right", "B", "2")}</div>
+          <div class="row wrap" style=${{ justifyContent: "center" }}><${Button} keys="3" onClick=${() => vote("tie")}>Neither is better<//>
             <${Button} kind="quiet" keys="Space" onClick=${next}>Skip<//><${Button} kind="quiet" keys="Backspace" icon="undo" onClick=${back}>Take back<//></div>`
         : pair.loading ? html`<${Loading} />` : html`<p class="muted">Every pair was judged, or there are no two texts that differ.</p>`}</section>
     ${compared.map((each) => html`<${Standing} key=${each.title} compared=${each} several=${new Set(each.contestants.map((one) => one.model)).size > 1} />`)}
