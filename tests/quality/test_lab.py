@@ -14,7 +14,7 @@ from ramify.errors import ConfigError, InputError
 from ramify.models.scripted import ScriptedBackend, ScriptedTokenizer
 from ramify.prompts import HEDGEHOG, PAYMENT
 from ramify.quality.explaining import explain, why_not
-from ramify.quality.lab import LabReport, run_plan
+from ramify.quality.lab import Lab, LabReport, Run, run_plan
 from ramify.quality.lab_html import lab_html
 from ramify.quality.lab_markdown import lab_markdown
 from ramify.quality.plans import Experiment, LabPrompt, Plan, document_004
@@ -72,6 +72,41 @@ def test_the_laws_are_checked_and_hold(report: LabReport) -> None:
     assert checks["the two nucleus rules, T=1 p=0.6: differ where they must"] is True
     by_title = {run.title: run for run in report.groups[0].runs}
     assert by_title["exclusive"].token_ids == by_title["greedy"].token_ids
+
+
+def test_a_lab_tells_each_completion_once_and_stands_at_any_moment(model: Model, report: LabReport) -> None:
+    lab, told, stood = Lab([model], PLAN, max_rows=3), [], []
+
+    def watch(place: int, run: Run) -> None:
+        told.append((place, run.number))
+        stood.append(sum(len(group.runs) for group in lab.report().groups))
+
+    found = lab.run(watch=watch)
+    assert sorted(told) == [(place, run.number) for place, group in enumerate(report.groups) for run in group.runs]
+    assert len(told) == lab.asked
+    # Each is in the report when it is told; the reading of others may be ahead of it.
+    assert all(at <= there for at, there in enumerate(stood, 1))
+    assert stood[-1] == lab.asked
+    for mine, other in zip(found.groups, report.groups, strict=True):
+        assert [(run.title, run.token_ids, run.metrics, run.shared) for run in mine.runs] == [
+            (run.title, run.token_ids, run.metrics, run.shared) for run in other.runs
+        ]
+        assert mine.checks == other.checks
+
+
+def test_a_lab_that_is_stopped_keeps_what_is_there_and_frees_the_model(model: Model) -> None:
+    plan = Plan(
+        name="long",
+        prompts=PLAN.prompts[:1],
+        experiments=tuple(Experiment(title=f"s{i}", settings={"do_sample": True, "seed": i}) for i in range(40)),
+    )
+    seen: list[Run] = []
+    found = Lab([model], plan, max_rows=1).run(watch=lambda place, run: seen.append(run), stopped=lambda: len(seen) >= 3)
+    assert 3 <= len(found.groups[0].runs) < 40
+    assert {run.finish_reason for run in found.groups[0].runs} <= {"eos", "length"}
+    assert model.engine.counters()["running"] == model.engine.counters()["waiting"] == 0
+    # What was stopped is neither a failure nor a completion.
+    assert found.groups[0].left_out == ()
 
 
 def test_a_broken_law_is_seen(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

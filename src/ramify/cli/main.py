@@ -40,6 +40,7 @@ COMMANDS = {
     "duplicates": "List samples or completions that are there more than once.",
     "decrypt": "Write the content of an encrypted export.",
     "lab": "The decoding lab: every strategy on the same prompts, side by side, as a report.",
+    "why-not": "Say why a token does not stand at a place of a completion: which rule removed it.",
     "models": "Names of models: list, show, add, remove, probe, convert.",
     "studio": "Open the studio on a workspace, in the browser.",
     "serve": "Serve completions over HTTP, as OpenAI's and LLM Engine's clients speak it.",
@@ -53,7 +54,7 @@ FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
 CODES = "Exit codes: 0 done, 1 failed while running, 2 the command line or the input cannot be used, 130 interrupted."
 
 
-MODULES = {"import": "importing"}
+MODULES = {"import": "importing", "why-not": "why_not"}
 """Where a command's module cannot be called as the command is."""
 
 

@@ -28,6 +28,8 @@ KEPT_BYTES = 2**30
 
 _ROW_PRIVATE = {"seed", "max_new_tokens", "max_length", "max_time", "stop_strings", "stop_token_ids", "num_return_sequences"}
 """Settings that do not change what a processor does to a row: rows that differ in these alone are processed together."""
+_CONSTRAINTS = {"json_schema", "regex", "choices", "grammar", "required_words", "forbidden_words"}
+"""What a row may say is in its own `keep`; a pipeline knows only that it has one."""
 
 
 class Engine:
@@ -66,8 +68,9 @@ class Engine:
         """The request's processors; requests with equal ones share the object, and so are processed together."""
         config, info = request.config, self.backend.info
         eos = config.eos_token_id or info.eos_token_ids
-        shared = {name: value for name, value in config.to_dict().items() if name not in _ROW_PRIVATE}
-        key = json.dumps([shared, config.samples], sort_keys=True)
+        private = _ROW_PRIVATE | _CONSTRAINTS
+        shared = {name: value for name, value in config.to_dict().items() if name not in private}
+        key = json.dumps([shared, config.samples, config.order], sort_keys=True)
         found = self._pipelines.get(key)
         if found is None:
             if len(self._pipelines) >= 256:

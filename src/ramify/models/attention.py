@@ -33,6 +33,24 @@ class _Row:
     """What the new tokens see in full: the path without the tokens of this forward."""
 
 
+@dataclass(slots=True)
+class _Level:
+    """Parts of paths of which no row has two: each is attended by its rows, and the results are put in the rows' order."""
+
+    parts: list[tuple[Segment, int, int, Tensor | None]]
+    """A segment, how much of it is seen, and by whom: the one row, or the first and the index of several."""
+    order: Tensor | None
+    """Where each row's result stands among the parts', one behind them for rows that have no part here; None: in order."""
+
+    @classmethod
+    def of(cls, parts: list[tuple[Segment, int, list[int]]], rows: int) -> "_Level":
+        at = [sum(len(members) for _, _, members in parts)] * rows
+        for place, i in enumerate(i for _, _, members in parts for i in members):
+            at[i] = place
+        shown = [(s, used, members[0], torch.tensor(members) if len(members) > 1 else None) for s, used, members in parts]
+        return cls(shown, None if at == list(range(rows)) else torch.tensor(at))
+
+
 class BatchPlan:
     """Which packed tokens belong to which branch; made once per forward, read by every layer."""
 
@@ -54,17 +72,19 @@ class BatchPlan:
         self.step_index = torch.tensor([row.start for row in self.steps], dtype=torch.long)
         # Decoding rows see their whole path, the token just written included.
         groups: dict[tuple[int, int], tuple[Segment, int, list[int]]] = {}
-        self.slots: list[tuple[int, Segment, int, list[int]]] = []
         for i, row in enumerate(self.steps):
             for segment, used in row.branch.path:
                 groups.setdefault((id(segment), used), (segment, used, []))[2].append(i)
         taken = [0] * len(self.steps)
+        levels: list[list[tuple[Segment, int, list[int]]]] = []
         for segment, used, members in groups.values():
-            slot = max(taken[i] for i in members)
+            level = max(taken[i] for i in members)
             for i in members:
-                taken[i] = slot + 1
-            self.slots.append((slot, segment, used, members))
-        self.depth = max(taken, default=0)
+                taken[i] = level + 1
+            if level == len(levels):
+                levels.append([])
+            levels[level].append((segment, used, members))
+        self.levels = [_Level.of(parts, len(self.steps)) for parts in levels]
 
     def position_ids(self) -> Tensor:
         """(1, T): each token's position in its own branch."""
@@ -145,29 +165,34 @@ def _decode(plan: BatchPlan, layer: int, query: Tensor, scale: float) -> Tensor:
     """Rows of one new token. query: (H, T, D), of which the plan's steps are computed. Returns (B, H, D)."""
     steps = query.transpose(0, 1) if plan.only_steps else query[:, plan.step_index].transpose(0, 1)  # (B, H, D)
     rows, heads, width = steps.shape
-    kv_heads = plan.slots[0][1].keys[layer].shape[0]  # type: ignore[union-attr]
+    kv_heads = plan.levels[0].parts[0][0].keys[layer].shape[0]  # type: ignore[union-attr]
     group = heads // kv_heads
     folded = steps.reshape(rows, kv_heads, group, width)
-    if plan.depth == 1 and len(plan.slots) == rows:
-        out = torch.empty_like(folded)
-        for _, segment, used, (i,) in plan.slots:
-            out[i] = _attend(segment, used, layer, folded[i].unsqueeze(0), scale)[0][0]
-        return out.reshape(rows, heads, width)
-    parts = torch.zeros((plan.depth, rows, kv_heads, group, width), dtype=torch.float32)
-    weights = torch.full((plan.depth, rows, kv_heads, group), -torch.inf)
-    for slot, segment, used, members in plan.slots:
-        if len(members) == 1:
-            i = members[0]
-            attended, lse = _attend(segment, used, layer, folded[i].unsqueeze(0), scale)
-            parts[slot, i], weights[slot, i] = attended[0], lse[0]
-        else:
-            index = torch.tensor(members)
-            queries = folded[index].transpose(0, 1).reshape(1, kv_heads, len(members) * group, width)
-            attended, lse = _attend(segment, used, layer, queries, scale)
-            parts[slot, index] = attended[0].view(kv_heads, len(members), group, width).transpose(0, 1)
-            weights[slot, index] = lse[0].view(kv_heads, len(members), group).transpose(0, 1)
-    shares = torch.softmax(weights, dim=0).unsqueeze(-1)
-    return (shares * parts).sum(0).reshape(rows, heads, width)
+    singles = folded.split(1)
+    outs, weights = [], []
+    for level in plan.levels:
+        found, logs = [], []
+        for segment, used, first, index in level.parts:
+            if index is None:
+                attended, lse = _attend(segment, used, layer, singles[first], scale)
+            else:
+                members = len(index)
+                queries = folded[index].transpose(0, 1).reshape(1, kv_heads, members * group, width)
+                attended, lse = _attend(segment, used, layer, queries, scale)
+                attended = attended[0].view(kv_heads, members, group, width).transpose(0, 1)
+                lse = lse[0].view(kv_heads, members, group).transpose(0, 1)
+            found.append(attended)
+            logs.append(lse)
+        if level.order is not None:  # what a row without a part here gets: nothing, with no weight
+            found.append(torch.zeros((1, kv_heads, group, width)))
+            logs.append(torch.full((1, kv_heads, group), -torch.inf))
+        out, weight = torch.cat(found), torch.cat(logs)
+        outs.append(out if level.order is None else out[level.order])
+        weights.append(weight if level.order is None else weight[level.order])
+    if len(outs) == 1:
+        return outs[0].reshape(rows, heads, width)
+    shares = torch.softmax(torch.stack(weights), dim=0).unsqueeze(-1)
+    return (shares * torch.stack(outs)).sum(0).reshape(rows, heads, width)
 
 
 def _attend(segment: Segment, used: int, layer: int, query: Tensor, scale: float) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -38,8 +39,10 @@ class ComparisonResult:
     samples: tuple[Sample, ...]
     quality: Interval
     """Of the samples' `quality` (`metrics.DEFINITIONS`)."""
-    diversity: Interval
-    """Of 1 - each sample's BLEU against the other samples (self-BLEU): 0 when all are the same, 1 when they share nothing."""
+    diversity: Interval | None
+    """Of 1 - each sample's BLEU against the other samples (self-BLEU): 0 when all are the same, 1 when they share nothing; None
+    for one sample."""
+    title: str = ""
 
     @property
     def avg_quality(self) -> float:
@@ -48,13 +51,13 @@ class ComparisonResult:
 
     @property
     def avg_diversity(self) -> float:
-        """1 - self-BLEU of the samples, from 0 to 1; higher is more different."""
-        return self.diversity.mean
+        """1 - self-BLEU of the samples, from 0 to 1; higher is more different. Not a number for one sample."""
+        return math.nan if self.diversity is None else self.diversity.mean
 
     @property
     def name(self) -> str:
-        """The configuration in short."""
-        return json.dumps(self.config.to_dict(), ensure_ascii=False)
+        """The title, else the configuration in short."""
+        return self.title or json.dumps(self.config.to_dict(), ensure_ascii=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +80,12 @@ class Comparison(Sequence[ComparisonResult]):
     def __iter__(self) -> Iterator[ComparisonResult]:
         return iter(self.results)
 
-    def difference(self, a: int, b: int) -> Interval:
-        """Quality of `a` less that of `b`, seed by seed: an interval without 0 in it says that they differ."""
-        pairs = zip(self.results[a].samples, self.results[b].samples, strict=True)
-        return mean_of([one.metrics.quality - other.metrics.quality for one, other in pairs], confidence=self.confidence)
+    def difference(self, a: int, b: int) -> Interval | None:
+        """Quality of `a` less that of `b`, seed by seed: an interval without 0 in it says that they differ. None where no seed is
+        common to both."""
+        of_a, of_b = ({sample.seed: sample.metrics.quality for sample in self.results[i].samples} for i in (a, b))
+        pairs = [quality - of_b[seed] for seed, quality in of_a.items() if seed in of_b]
+        return mean_of(pairs, confidence=self.confidence) if pairs else None
 
     def voted(self, a: int, b: int, better: str) -> "Comparison":
         """The same with one more blind judgement: better is "a", "b" or "tie". Raises InputError for anything else."""
@@ -99,7 +104,7 @@ class Comparison(Sequence[ComparisonResult]):
         head = ["", "model", "configuration", "quality", "diversity", "fluency", "coherence", "relevance", "repetition", "tokens"]
         head += ["votes"] if self.votes else []
         lines = [
-            f"# {len(self)} contestants, {len(self.results[0].samples)} samples each",
+            f"# {len(self)} contestants, {self._samples()} samples each",
             "",
             f"Prompt: {json.dumps(self.prompt, ensure_ascii=False)}. Scored under {self.scoring_model}. "
             f"Brackets: {self.confidence:.0%} intervals. Sample k of each drew from the same seed.",
@@ -108,7 +113,7 @@ class Comparison(Sequence[ComparisonResult]):
             "|" + "---|" * len(head),
         ]
         for place, result in enumerate(self.results):
-            cells = [str(place + 1), result.model, f"`{result.name}`", str(result.quality), str(result.diversity)]
+            cells = [str(place + 1), result.model, f"`{result.name}`", str(result.quality), str(result.diversity or "—")]
             for name in ("fluency", "coherence", "relevance", "repetition", "tokens"):
                 values = [getattr(sample.metrics, name) for sample in result.samples]
                 cells.append("—" if any(value is None for value in values) else f"{sum(values) / len(values):.3f}")
@@ -117,8 +122,12 @@ class Comparison(Sequence[ComparisonResult]):
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         if len(self) > 1:
             lines += ["", "Quality less that of 1, seed by seed:", ""]
-            lines += [f"- {place + 1}: {self.difference(place, 0)}" for place in range(1, len(self))]
+            lines += [f"- {place + 1}: {self.difference(place, 0) or 'no seed in common'}" for place in range(1, len(self))]
         return "\n".join(lines) + "\n"
+
+    def _samples(self) -> str:
+        counts = sorted({len(result.samples) for result in self.results})
+        return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
 def compare(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ramify.engine.model import Model
     from ramify.engine.tasks import Steps
 
-__all__ = ["Candidate", "Place", "explain", "why_not"]
+__all__ = ["Candidate", "Place", "explain", "percent", "verdict", "why_not"]
 
 PIECE_TOKENS = 128
 BEAMS = ("beam", "beam_sampling", "diverse_beam", "forced_beam")
@@ -101,6 +101,28 @@ def why_not(
     (wanted,) = model._checked_ids((token,), "the question")
     place = explain(model, prompt_ids, token_ids[: position + 1], config, top=0, also=(wanted,))[position]
     return next(candidate for candidate in place.candidates if candidate.token_id == wanted)
+
+
+def verdict(found: Candidate, *, chosen: bool, config: GenerationConfig) -> str:
+    """What `why_not` found, as a sentence. chosen: it is the token that stands there."""
+    own, left = percent(found.probability), percent(found.left)
+    if found.removed_by is not None:
+        return f"{found.removed_by} removed it: the model gave it {own}."
+    if chosen:
+        return f"It was taken: the model gave it {own}, and {left} was left of it after all processors."
+    if config.guidance_scale != 1.0:
+        return f"The model gave it {own}; what guidance made of it is not read again."
+    if config.samples and config.num_beams == 1:
+        return f"No processor removed it: it had {left} (the model gave it {own}), and the draw fell on another."
+    if config.strategy == "greedy":
+        return f"No processor removed it: it had {left} (the model gave it {own}), and another was likelier."
+    how = config.strategy.replace("_", " ")
+    return f"No processor removed it: it had {left} (the model gave it {own}), and {how} search chose another way."
+
+
+def percent(share: float) -> str:
+    """For people: "37.2 %", "0.42 %", "< 0.01 %"."""
+    return "0 %" if share <= 0 else "< 0.01 %" if share < 1e-4 else f"{100 * share:.3g} %"
 
 
 def _steps(

@@ -1,112 +1,32 @@
 """The decoding lab: every experiment of a plan on every prompt, over one shared trunk, and what came of each."""
 
-import json
+import collections
+import contextlib
+import math
+import queue
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import partial
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from ramify.decoding.config import GenerationConfig
 from ramify.errors import InputError, RamifyError
-from ramify.quality.explaining import Place, explain
-from ramify.quality.intervals import Interval, mean_of
-from ramify.quality.lab_checks import Check, checks_of
-from ramify.quality.metrics import Metrics, measure
-from ramify.quality.plans import Experiment, LabPrompt, Plan
+from ramify.quality.lab_report import Group, LabReport, Row, Run
+from ramify.quality.lab_trial import Trial
+from ramify.quality.plans import Plan
 
 if TYPE_CHECKING:
     from ramify.engine.model import Model
-    from ramify.engine.requests import CompletionResult
+    from ramify.engine.tasks import Handle
 
-__all__ = ["Group", "LabReport", "Row", "Run", "run_plan"]
+__all__ = ["Group", "Lab", "LabReport", "Row", "Run", "run_plan"]
 
-CANDIDATES = 6
-"""Alternatives kept for each token, for heatmaps and for the question why not."""
-AVERAGED = ("quality", "perplexity", "coherence", "relevance", "diversity", "repetition", "tokens")
+READERS = 8
+"""Completions that are read and measured at once, beside those that are still being made."""
+LOOK_S = 0.2
+"""How often a lab looks whether it shall stop."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One completion of the lab."""
-
-    experiment: str
-    repeat: int
-    config: GenerationConfig
-    seed: int
-    text: str
-    token_ids: tuple[int, ...]
-    finish_reason: str
-    beam_score: float | None
-    seconds: float
-    """From the start until it ended; beside all the others, unless the lab ran one by one."""
-    room: int
-    """Tokens that it was allowed: max_new_tokens, or what the window left."""
-    metrics: Metrics
-    places: tuple[Place, ...]
-    json_valid: bool | None
-    """Whether the whole text is JSON; None where no JSON was asked for."""
-    schema_valid: bool | None
-    """Whether it fits the prompt's schema too."""
-    schema_error: str | None
-    shared: int
-    """Tokens in common with greedy decoding, from the start."""
-
-    @property
-    def title(self) -> str:
-        return self.experiment if self.repeat == 0 else f"{self.experiment} #{self.repeat + 1}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """An experiment's runs in one line of the table."""
-
-    experiment: str
-    runs: int
-    averages: dict[str, Interval]
-    """By metric; with several runs the interval is a bootstrap one, with a single run it is a point."""
-    json_valid: int | None
-    schema_valid: int | None
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    """One model on one prompt."""
-
-    model: str
-    fingerprint: str
-    prompt: LabPrompt
-    prompt_text: str
-    prompt_tokens: int
-    context_window: int
-    eos: tuple[tuple[int, str], ...]
-    runs: tuple[Run, ...] = ()
-    rows: tuple[Row, ...] = ()
-    checks: tuple[Check, ...] = ()
-    token_texts: dict[int, str] = field(default_factory=dict)
-    """The text of every id that occurs, special ones spelt out."""
-    special_ids: frozenset[int] = frozenset()
-    """Those of them that are special tokens."""
-    refused: str | None = None
-    """Why this prompt could not be run on this model."""
-    left_out: tuple[tuple[str, str], ...] = ()
-    """Experiments that this model or prompt cannot do, and why."""
-    computed_tokens: int = 0
-    """Tokens that went through the model for the completions of all prompts, each prompt once; every beam counts."""
-    seconds: float = 0.0
-    """That this took."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabReport:
-    """Everything the lab found; `lab_html` and `lab_markdown` write it down."""
-
-    plan: Plan
-    groups: tuple[Group, ...]
-    one_by_one: bool
-    seconds: float
+Watch = Callable[[int, Run], None]
+"""Told the number of a group, and a completion of it that is measured."""
 
 
 def run_plan(
@@ -121,218 +41,135 @@ def run_plan(
     one_by_one: each alone, so that its seconds are its own. progress: told a line now and then. A prompt that a model cannot
     take, or an experiment that it cannot do, is reported in its place and does not stop the others.
     """
-    if not models:
-        raise InputError("there is no model to try; give at least one")
-    tell = progress or (lambda line: None)
-    began = time.perf_counter()
-    groups = [group for model in models for group in _groups(model, plan, one_by_one, tell)]
-    return LabReport(plan=plan, groups=tuple(groups), one_by_one=one_by_one, seconds=time.perf_counter() - began)
+    return Lab(models, plan, one_by_one=one_by_one).run(progress=progress)
 
 
-@dataclass(kw_only=True)
-class _Asked:
-    """What one prompt is to be tried with."""
+class Lab:
+    """A plan at work: `run` runs it, and `group` and `report` say at any moment, from any thread, what there is."""
 
-    prompt: LabPrompt
-    prompt_ids: tuple[int, ...] = ()
-    refused: str | None = None
-    experiments: list[tuple[Experiment, int, GenerationConfig]] = field(default_factory=list)
-    left_out: list[tuple[str, str]] = field(default_factory=list)
+    def __init__(self, models: "Sequence[Model]", plan: Plan, *, one_by_one: bool = False, max_rows: int | None = None) -> None:
+        """Makes every request ready; nothing runs yet. max_rows: rows of a model that it takes at once, so that others who use
+        the model find room; None: all. Raises InputError where there is no model."""
+        if not models:
+            raise InputError("there is no model to try; give at least one")
+        self.plan, self.one_by_one, self.max_rows = plan, one_by_one, max_rows
+        self.trials = [Trial(model, plan, prompt) for model in models for prompt in plan.prompts]
+        """Model by model, and for each prompt by prompt: the report's groups."""
+        self._began = time.perf_counter()
+        self._seconds: float | None = None
 
+    @property
+    def asked(self) -> int:
+        """Completions that are to be made."""
+        return sum(len(trial.experiments) for trial in self.trials)
 
-def _groups(model: "Model", plan: Plan, one_by_one: bool, tell: Callable[[str], None]) -> list[Group]:
-    began = time.perf_counter()
-    asked = [_asked(model, plan, prompt) for prompt in plan.prompts]
-    requests = [(one.prompt_ids, config) for one in asked for _, _, config in one.experiments]
-    tell(f"{model.info.name}: {len(requests)} completions of {len(asked)} prompts")
-    before = model.engine.computed_tokens
-    answered = _answers(model, requests, one_by_one)
-    computed, seconds = model.engine.computed_tokens - before, time.perf_counter() - began
-    tell(f"{model.info.name}: {computed} tokens in {seconds:.0f} s; measuring")
-    groups, start = [], 0
-    for one in asked:
-        mine = answered[start : start + len(one.experiments)]
-        start += len(one.experiments)
-        groups.append(_group(model, plan, one, mine, computed, seconds))
-    return groups
+    def group(self, place: int) -> Group:
+        return self.trials[place].group()
 
+    def report(self) -> LabReport:
+        """Everything so far."""
+        seconds = time.perf_counter() - self._began if self._seconds is None else self._seconds
+        groups = tuple(trial.group() for trial in self.trials)
+        return LabReport(plan=self.plan, groups=groups, one_by_one=self.one_by_one, seconds=seconds)
 
-def _asked(model: "Model", plan: Plan, prompt: LabPrompt) -> _Asked:
-    found = _Asked(prompt=prompt)
-    try:
-        found.prompt_ids = model.ids_of(prompt.prompt)[0]
-        model.request(found.prompt_ids, GenerationConfig(max_new_tokens=1))
-    except InputError as error:
-        found.refused = str(error)
-        return found
-    for experiment, config in zip(plan.experiments, plan.configs, strict=True):
-        if experiment.prompts and prompt.title not in experiment.prompts:
-            continue
-        try:
-            model.engine.constraint(model.request(found.prompt_ids, config))
-        except InputError as error:
-            found.left_out.append((experiment.title, str(error)))
-            continue
-        for repeat in range(experiment.repeats):
-            found.experiments.append((experiment, repeat, config.replace(seed=(config.seed or 0) + repeat)))
-    return found
+    def run(
+        self,
+        *,
+        progress: Callable[[str], None] | None = None,
+        watch: Watch | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> LabReport:
+        """Make, read and measure every completion; returns the report.
 
+        progress: told a line now and then. watch: told each completion once it is measured, with the number of its group; all
+        on the caller's thread. stopped: asked often; once it says yes, what runs is cancelled and what is there is the report.
+        """
+        tell = progress or (lambda line: None)
+        self._began = time.perf_counter()
+        for model in dict.fromkeys(trial.model for trial in self.trials):
+            if not stopped():
+                self._on(model, tell, watch or (lambda place, run: None), stopped)
+        self._seconds = time.perf_counter() - self._began
+        return self.report()
 
-def _group(
-    model: "Model",
-    plan: Plan,
-    asked: _Asked,
-    answered: "Sequence[tuple[CompletionResult | None, Any]]",
-    computed: int,
-    seconds: float,
-) -> Group:
-    info, codec, prompt_ids = model.info, model.codec, asked.prompt_ids
-    known: dict[str, Any] = {
-        "model": info.name,
-        "fingerprint": info.fingerprint,
-        "prompt": asked.prompt,
-        "context_window": info.context_window,
-        "eos": tuple((i, codec.literal_bytes[i].decode("utf-8", "replace")) for i in info.eos_token_ids),
-        "prompt_tokens": len(prompt_ids),
-    }
-    if asked.refused is not None:
-        return Group(**known, prompt_text=_shown(asked.prompt), refused=asked.refused)
-    pairs = list(zip(asked.experiments, answered, strict=True))
-    greedy = next((a.generated_token_ids for (_, _, c), (a, _) in pairs if _is_greedy(c) and a is not None), ())
-    looked = partial(_looked_at, model, asked.prompt, prompt_ids, greedy)
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        runs = list(pool.map(lambda one: looked(*one), [(e, a, s) for e, (a, s) in pairs if a is not None]))
-    failed = [(e.title, str(error)) for (e, _, _), (a, error) in pairs if a is None]
-    ids = {i for run in runs for place in run.places for i in (place.token_id, *(c.token_id for c in place.candidates))}
-    return Group(
-        **known,
-        prompt_text=b"".join(codec.literal_bytes[i] for i in prompt_ids).decode("utf-8", "replace"),
-        runs=tuple(runs),
-        rows=tuple(_row(e, [run for run in runs if run.experiment == e.title]) for e in plan.experiments if _ran(e, runs)),
-        checks=checks_of(model, prompt_ids, runs),
-        token_texts={i: codec.literal_bytes[i].decode("utf-8", "replace") for i in sorted(ids)},
-        special_ids=frozenset(codec.special_ids & ids),
-        left_out=tuple(dict.fromkeys([*asked.left_out, *failed])),
-        computed_tokens=computed,
-        seconds=seconds,
-    )
+    def _on(self, model: "Model", tell: Callable[[str], None], watch: Watch, stopped: Callable[[], bool]) -> None:
+        mine = [(place, trial) for place, trial in enumerate(self.trials) if trial.model is model]
+        began, before = time.perf_counter(), model.engine.computed_tokens
+        asked = [(place, number) for place, trial in mine for number in range(len(trial.experiments))]
+        tell(f"{model.info.name}: {len(asked)} completions of {len(mine)} prompts")
+        for wave in [[one] for one in asked] if self.one_by_one else [asked]:
+            if not stopped():
+                _Wave(self.trials, wave, self.max_rows).run(watch, stopped)
+        seconds = time.perf_counter() - began
+        for _, trial in mine:
+            trial.computed_tokens, trial.seconds = model.engine.computed_tokens - before, seconds
+        tell(f"{model.info.name}: {model.engine.computed_tokens - before} tokens in {seconds:.0f} s")
 
 
-def _answers(
-    model: "Model", requests: Sequence[tuple[tuple[int, ...], GenerationConfig]], one_by_one: bool
-) -> "list[tuple[CompletionResult | None, Any]]":
-    """A completion and its seconds for each config; None and the error where it failed."""
-    handles, ends, starts = [], [0.0] * len(requests), []
+class _Wave:
+    """Completions that run together; each is read while others are still being made."""
 
-    def noted(place: int, _: object) -> None:
-        ends[place] = time.perf_counter()
+    def __init__(self, trials: Sequence[Trial], asked: Sequence[tuple[int, int]], max_rows: int | None) -> None:
+        self._trials = trials
+        self._to_start = collections.deque(asked)
+        self._left = len(asked)
+        self._room = math.inf if max_rows is None else max_rows
+        self._news: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        """What there is to do on the caller's thread."""
+        self._handles: set[Handle] = set()
 
-    for place, (prompt_ids, config) in enumerate(requests):
-        starts.append(time.perf_counter())
-        handle = model.submit(model.request(prompt_ids, config, logprobs=None))
-        handle.future.add_done_callback(partial(noted, place))
-        handles.append(handle)
-        if one_by_one:
-            handle.future.exception()
-    found: list[tuple[CompletionResult | None, Any]] = []
-    try:
-        for place, handle in enumerate(handles):
+    def run(self, watch: Watch, stopped: Callable[[], bool]) -> None:
+        began, stopping = time.perf_counter(), False
+        with ThreadPoolExecutor(max_workers=READERS) as readers:
+            try:
+                while self._left:
+                    if not stopping and stopped():
+                        stopping = True
+                        self._left -= len(self._to_start)
+                        self._to_start.clear()
+                        self._cancel()
+                    while self._to_start and (self._width(*self._to_start[0]) <= self._room or not self._handles):
+                        self._start(*self._to_start.popleft(), began, readers, watch)
+                    with contextlib.suppress(queue.Empty):
+                        self._news.get(timeout=LOOK_S)()
+            except BaseException:
+                self._cancel()
+                raise
+
+    def _width(self, place: int, number: int) -> int:
+        config = self._trials[place].experiments[number][2]
+        return max(config.num_beams, (config.top_k or 1) if config.strategy == "contrastive" else 1)
+
+    def _start(self, place: int, number: int, began: float, readers: ThreadPoolExecutor, watch: Watch) -> None:
+        trial, width = self._trials[place], self._width(place, number)
+        handle = trial.model.submit(trial.model.request(trial.prompt_ids, trial.experiments[number][2], logprobs=None))
+        self._handles.add(handle)
+        self._room -= width
+
+        def ended(_: Any) -> None:  # on the engine's thread
+            seconds = time.perf_counter() - began
+            self._news.put(lambda: read(seconds))
+
+        def read(seconds: float) -> None:
+            self._handles.discard(handle)
+            self._room += width
             error = handle.future.exception()
             if error is not None and not isinstance(error, RamifyError):
                 raise error
-            began = starts[place] if one_by_one else starts[0]
-            found.append((None, error) if error is not None else (handle.future.result()[0], ends[place] - began))
-    except BaseException:
-        for handle in handles:
+            if error is not None:
+                trial.failed(number, error)
+            elif handle.future.result()[0].finish_reason != "cancelled":
+                looking = readers.submit(trial.look, number, handle.future.result()[0], seconds)
+                looking.add_done_callback(lambda done: self._news.put(lambda: seen(done)))
+                return
+            self._left -= 1
+
+        def seen(done: "Future[Run]") -> None:
+            self._left -= 1
+            watch(place, done.result())
+
+        handle.future.add_done_callback(ended)
+
+    def _cancel(self) -> None:
+        for handle in self._handles:
             handle.cancel()
-        raise
-    return found
-
-
-def _looked_at(
-    model: "Model",
-    prompt: LabPrompt,
-    prompt_ids: tuple[int, ...],
-    greedy: Sequence[int],
-    asked: tuple[Experiment, int, GenerationConfig],
-    result: "CompletionResult",
-    seconds: float,
-) -> Run:
-    experiment, repeat, config = asked
-    ids = result.generated_token_ids
-    said = model.codec.decode(ids)
-    valid, fits, why = _as_json(said, prompt)
-    return Run(
-        experiment=experiment.title,
-        repeat=repeat,
-        config=config,
-        seed=result.seed,
-        text=result.generated_text,
-        token_ids=ids,
-        finish_reason=result.finish_reason,
-        beam_score=result.beam_score,
-        seconds=seconds,
-        room=config.budget(len(prompt_ids), model.info.context_window) or 0,
-        metrics=_measured(model, result.generated_text, prompt_ids),
-        places=tuple(explain(model, prompt_ids, ids, config, top=CANDIDATES)),
-        json_valid=valid,
-        schema_valid=fits,
-        schema_error=why,
-        shared=next(
-            (at for at, pair in enumerate(zip(ids, greedy, strict=False)) if pair[0] != pair[1]), min(len(ids), len(greedy))
-        ),
-    )
-
-
-def _measured(model: "Model", text: str, prompt_ids: tuple[int, ...]) -> Metrics:
-    # A text that fills the window has tokens of its own when it is read again, and may then be a little too long.
-    room = model.info.context_window - len(prompt_ids)
-    ids = model.codec.encode(text)
-    return measure(model, text if len(ids) <= room else model.codec.decode(ids[: max(1, room - 8)]), prompt=prompt_ids)
-
-
-def _as_json(text: str, prompt: LabPrompt) -> tuple[bool | None, bool | None, str | None]:
-    if prompt.json_schema is None:
-        return None, None, None
-    import jsonschema
-
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        return False, False, f"not JSON: {error}"
-    try:
-        jsonschema.validate(content, prompt.json_schema)
-    except jsonschema.ValidationError as error:
-        return True, False, str(error.message)[:300]
-    except jsonschema.SchemaError as error:
-        raise InputError(f"the schema of prompt {prompt.title!r} is no JSON Schema: {error.message}") from error
-    return True, True, None
-
-
-def _row(experiment: Experiment, runs: Sequence[Run]) -> Row:
-    averages = {}
-    for name in AVERAGED:
-        values = [getattr(run.metrics, name) if name != "tokens" else len(run.token_ids) for run in runs]
-        if all(value is not None for value in values):
-            averages[name] = mean_of(values)
-    judged = [run for run in runs if run.json_valid is not None]
-    return Row(
-        experiment=experiment.title,
-        runs=len(runs),
-        averages=averages,
-        json_valid=sum(bool(run.json_valid) for run in judged) if judged else None,
-        schema_valid=sum(bool(run.schema_valid) for run in judged) if judged else None,
-        seconds=sum(run.seconds for run in runs) / len(runs),
-    )
-
-
-def _ran(experiment: Experiment, runs: Sequence[Run]) -> bool:
-    return any(run.experiment == experiment.title for run in runs)
-
-
-def _is_greedy(config: GenerationConfig) -> bool:
-    return config.strategy == "greedy" and config.order == () and config.guidance_scale == 1.0
-
-
-def _shown(prompt: LabPrompt) -> str:
-    return prompt.prompt if isinstance(prompt.prompt, str) else json.dumps(list(prompt.prompt), ensure_ascii=False)

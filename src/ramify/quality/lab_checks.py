@@ -1,14 +1,15 @@
 """What must hold between strategies, checked on what they wrote."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ramify.quality.explaining import explain
+from ramify.decoding.config import GenerationConfig
+from ramify.quality.explaining import Place, explain
 
 if TYPE_CHECKING:
     from ramify.engine.model import Model
-    from ramify.quality.lab import Run
+    from ramify.quality.lab_report import Run
 
 __all__ = ["Check", "checks_of"]
 
@@ -22,12 +23,18 @@ class Check:
     detail: str
 
 
-def checks_of(model: "Model", prompt_ids: tuple[int, ...], runs: "Sequence[Run]") -> tuple[Check, ...]:
-    """Every law that these runs allow to be checked."""
-    return tuple(_checks(model, prompt_ids, runs))
+Read = Callable[[tuple[int, ...], GenerationConfig], Sequence[Place]]
+"""A text under settings that are not its own, as `explain` tells it."""
 
 
-def _checks(model: "Model", prompt_ids: tuple[int, ...], runs: "Sequence[Run]") -> Iterator[Check]:
+def checks_of(
+    model: "Model", prompt_ids: tuple[int, ...], runs: "Sequence[Run]", *, read: Read | None = None
+) -> tuple[Check, ...]:
+    """Every law that these runs allow to be checked. read: for who has read some texts before."""
+    return tuple(_checks(model, runs, read or (lambda ids, config: explain(model, prompt_ids, ids, config, top=0))))
+
+
+def _checks(model: "Model", runs: "Sequence[Run]", read: Read) -> Iterator[Check]:
     repeated = [run for run in runs if run.config.strategy == "greedy" and run.config.guidance_scale == 1.0]
     for title in dict.fromkeys(run.experiment for run in repeated):
         same = [run for run in repeated if run.experiment == title]
@@ -46,7 +53,7 @@ def _checks(model: "Model", prompt_ids: tuple[int, ...], runs: "Sequence[Run]") 
         for run in runs:
             if run.config.samples and run.config.temperature is not None and run.config.temperature <= 0.01:
                 yield _same(f"{run.title} and {plain.experiment}", run, plain, law=False)
-    yield from _nucleus(model, prompt_ids, runs)
+    yield from _nucleus(runs, read)
     exists = model.codec.exists
     strangers = [run.title for run in runs if not all(exists[i] for i in run.token_ids)]
     yield Check(
@@ -74,7 +81,7 @@ def _same(title: str, run: "Run", other: "Run", *, law: bool) -> Check:
     return Check(title=title, holds=False if law else None, detail=f"they part after {at} tokens{gap}")
 
 
-def _nucleus(model: "Model", prompt_ids: tuple[int, ...], runs: "Sequence[Run]") -> Iterator[Check]:
+def _nucleus(runs: "Sequence[Run]", read: Read) -> Iterator[Check]:
     """The inclusive rule's text is read under the exclusive rule: where that one drops the chosen token, the texts must part."""
     by_settings = {run.config: run for run in runs if run.config.top_p not in (None, 1.0)}
     for config, run in by_settings.items():
@@ -84,8 +91,8 @@ def _nucleus(model: "Model", prompt_ids: tuple[int, ...], runs: "Sequence[Run]")
         other = by_settings.get(exclusive)
         if other is None:
             continue
-        read = explain(model, prompt_ids, run.token_ids, exclusive, top=0)
-        crossing = next((at for at, place in enumerate(read) if place.removed_by is not None), None)
+        places = read(run.token_ids, exclusive)
+        crossing = next((at for at, place in enumerate(places) if place.removed_by is not None), None)
         parted = next((at for at, (a, b) in enumerate(zip(run.token_ids, other.token_ids, strict=False)) if a != b), None)
         if parted is None and len(run.token_ids) != len(other.token_ids):
             parted = min(len(run.token_ids), len(other.token_ids))

@@ -49,14 +49,22 @@ class Likelihood:
         return 1 / (1 + math.exp(-self.pmi)) if self.pmi > -700 else 0.0
 
 
-def likelihood(model: "Model", text: str, prompt: "Prompt | None" = None) -> Likelihood:
-    """Measure a text. Raises InputError for a text without tokens, PromptTooLongError where both do not fit the window."""
+def likelihood(model: "Model", text: str, prompt: "Prompt | None" = None, *, known: Sequence[float] | None = None) -> Likelihood:
+    """Measure a text. known: its tokens' logprobs after the prompt, which are then not measured again.
+
+    Raises InputError for a text without tokens, PromptTooLongError where both do not fit the window.
+    """
     ids = model.codec.encode(text)
     if not ids:
         raise InputError("the text has no tokens; there is nothing to measure")
+    if known is not None and len(known) != len(ids):
+        raise InputError(f"{len(known)} logprobs were given for {len(ids)} tokens; give one for each")
     start = _beginning(model)
     alone = model.score(start, ids).mean_logprob
-    after = alone if prompt is None or not len(prompt) else model.score(prompt, ids).mean_logprob
+    if prompt is None or not len(prompt):
+        after = alone
+    else:
+        after = sum(known) / len(known) if known is not None else model.score(prompt, ids).mean_logprob
     return Likelihood(tokens=len(ids), mean_logprob=after, unprompted=alone)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -143,8 +144,11 @@ def measure(
     prompt: "Prompt | None" = None,
     embed: Embed | None = None,
     tokenize: str = "13a",
+    logprobs: Sequence[float] | None = None,
 ) -> Metrics:
     """Measure a text under a scoring model. tokenize: sacrebleu's tokenizer for BLEU ("zh" for Chinese).
+
+    logprobs: of the text's tokens after the prompt, from who knows them already; else the model reads them.
 
     A prompt without anything in it counts as none. Raises InputError for what is not text.
     """
@@ -169,7 +173,7 @@ def measure(
         nothing = {"fluency": 0.0, "perplexity": None, "coherence": 0.0, "pmi": None, "diversity": 0.0, "quality": 0.0}
         tokens = len(model.codec.encode(text))
         return Metrics(**nothing, relevance=None if about is None else 0.0, tokens=tokens, **counted, **against)  # type: ignore[arg-type]
-    seen = likelihood(model, text, about)
+    seen = likelihood(model, text, about, known=logprobs)
     holds = coherence(text, embed)
     parts = [seen.fluency, (1 + holds) / 2, 1 - rep_n(text), *([] if about is None else [seen.relevance])]
     return Metrics(

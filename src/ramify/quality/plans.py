@@ -104,6 +104,31 @@ class Plan:
             given[name] = tuple(made)
         return cls(**{"name": "plan", **given})
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON, from which `from_dict` makes the same plan."""
+        return {
+            "name": self.name,
+            "max_new_tokens": self.max_new_tokens,
+            "seed": self.seed,
+            "prompts": [
+                {
+                    "title": prompt.title,
+                    "prompt": prompt.prompt if isinstance(prompt.prompt, str) else [dict(each) for each in prompt.prompt],
+                    "json_schema": None if prompt.json_schema is None else dict(prompt.json_schema),
+                }
+                for prompt in self.prompts
+            ],
+            "experiments": [
+                {
+                    "title": experiment.title,
+                    "settings": dict(experiment.settings),
+                    "repeats": experiment.repeats,
+                    "prompts": list(experiment.prompts),
+                }
+                for experiment in self.experiments
+            ],
+        }
+
     def replaced(self, **changes: Any) -> "Plan":
         """The same plan with other prompts, seed or length; experiments for prompts that are gone are left out."""
         titles = {prompt.title for prompt in changes.get("prompts", self.prompts)}

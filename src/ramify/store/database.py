@@ -27,6 +27,7 @@ from ramify.store.facets import Facets
 from ramify.store.filters import SavedFilters
 from ramify.store.history import History
 from ramify.store.judgements import Judgements
+from ramify.store.labs import LabRuns
 from ramify.store.logprobs import Logprobs
 from ramify.store.migrations import HEAD, migrate, version_of
 from ramify.store.samples import Samples
@@ -188,6 +189,10 @@ class Database:
     @cached_property
     def bulk(self) -> BulkRuns:
         return BulkRuns(self)
+
+    @cached_property
+    def labs(self) -> LabRuns:
+        return LabRuns(self)
 
     @cached_property
     def history(self) -> History:

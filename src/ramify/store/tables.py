@@ -356,6 +356,25 @@ beam_nodes = Table(
     Index("ix_beam_nodes_tree_id", "tree_id", "depth"),
 )
 
+# ---------------------------------------------------------------- the decoding lab
+
+lab_runs = Table(
+    "lab_runs",
+    metadata,
+    _id(),
+    _text("name"),
+    _text("plan"),
+    _text("models"),
+    _text("state"),
+    _text("problem", nullable=True),
+    Column("asked", Integer, nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("report", LargeBinary),
+    _text("created_at"),
+    _text("ended_at", nullable=True),
+    CheckConstraint("state IN ('running', 'completed', 'cancelled', 'failed')", name="state"),
+)
+
 # ---------------------------------------------------------------- history
 
 actions = Table(

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { diff, smoothed, words } from "../../../src/ramify/web/js/domain/diff.js";
 import { fromFilter, inWords, toFilter } from "../../../src/ramify/web/js/domain/filters.js";
 import { heatClass, isUncertain, legend, stepOf, stepsOf, valueOf } from "../../../src/ramify/web/js/domain/heatmap.js";
+import { asTokens, pathOf, planOf, sizeOf, smooth, sortedRows, withNews } from "../../../src/ramify/web/js/domain/lab.js";
 import { chance, intervals, isDecided, verdictOf } from "../../../src/ramify/web/js/domain/ranking.js";
 import { ago, firstLine, percent, pieces, strategyOf, visible } from "../../../src/ramify/web/js/domain/text.js";
 import { alternativesOf, divergence, joined, nextWhere, originsOf, paragraphs } from "../../../src/ramify/web/js/domain/tokens.js";
@@ -188,4 +189,52 @@ test("of a hundred thousand rows only those in sight are drawn", () => {
   assert.deepEqual(inSight({ rows: 3, height: 66, top: 0, view: 660 }), { first: 0, last: 3, total: 198 });
   assert.equal(scrollFor(10, { height: 10, top: 0, view: 50 }), 60);
   assert.equal(scrollFor(2, { height: 10, top: 0, view: 50 }), null);
+});
+
+test("a lab's report grows text by text, in the plan's order, and tables take the place of tables", () => {
+  const text = (number, shared = 0) => ({ place: 1, number, title: `t${number}`, shared });
+  const report = { run: { done: 1, asked: 3 }, groups: [{ place: 0, texts: [], rows: [] }, { place: 1, texts: [text(2)], rows: [] }] };
+  const first = withNews(report, "text", { text: text(0), done: 2 });
+  assert.deepEqual(first.groups[1].texts.map((each) => each.number), [0, 2]);
+  assert.equal(first.groups[0], report.groups[0]);
+  assert.equal(first.run.done, 2);
+  assert.deepEqual(withNews(first, "text", { text: text(0), done: 2 }).groups[1].texts.length, 2);
+  const second = withNews(first, "head", { head: { place: 1, rows: ["row"], checks: ["law"] }, shared: [[2, 7]], done: 2 });
+  assert.deepEqual([second.groups[1].rows, second.groups[1].checks], [["row"], ["law"]]);
+  assert.deepEqual(second.groups[1].texts.map((each) => each.shared), [0, 7]);
+  assert.equal(withNews(second, "end", { report: "the whole" }), "the whole");
+});
+
+test("a lab's table sorts by any column, what has no value last", () => {
+  const rows = [{ experiment: "a", seconds: 1, averages: { quality: [0.2, 0, 1] } }, { experiment: "b", seconds: 2, averages: {} }, { experiment: "c", seconds: 3, averages: { quality: [0.9, 0, 1] } }];
+  const order = (column) => sortedRows(rows, column, (row) => ({ b: 1 })[row.experiment]).map((row) => row.experiment).join("");
+  assert.deepEqual([order(null), order("quality"), order("seconds"), order("votes")], ["abc", "cab", "cba", "bac"]);
+});
+
+test("lines are smoothed and drawn within their box", () => {
+  assert.deepEqual(smooth([0, 3, 6], 3), [1.5, 3, 4.5]);
+  assert.deepEqual(smooth([2, 4], 1), [2, 4]);
+  assert.equal(pathOf([0, 1, 9], { width: 100, height: 10, longest: 3, top: 2 }), "M0.0,10.0L50.0,5.0L100.0,0.0");
+  assert.equal(pathOf([1], { width: 100, height: 10, longest: 1, top: 1 }), "M0.0,0.0");
+});
+
+test("a lab's tokens are the token view's: special ones write nothing and are spelt by their label", () => {
+  const tokens = asTokens({ ids: [5, 2], text: [" a", "</s>"], special: [2], probability: [0.5, 1], rank: [1, 1], entropy: [0.7, 0], kept: {}, alternatives: [[], []], vocabulary: { 5: " a", 2: "</s>" } });
+  assert.deepEqual([tokens.text, tokens.special, tokens.total], [[" a", ""], [2], 2]);
+  assert.deepEqual(tokens.logprob, [Math.log(0.5), 0]);
+});
+
+test("what is filled in becomes a plan, and its size is known before it runs", () => {
+  const base = { name: "document-004", max_new_tokens: 1000, seed: 1, prompts: [], experiments: [
+    { title: "greedy", settings: {}, repeats: 3, prompts: [] }, { title: "sampling", settings: { do_sample: true }, repeats: 5, prompts: [] },
+    { title: "forced", settings: {}, repeats: 1, prompts: ["Story"] }, { title: "left out", settings: {}, prompts: [] },
+  ] };
+  const form = { name: " ", models: [""], prompts: [{ title: "Story", prompt: "a" }, { title: "two", prompt: "b" }], chosen: ["greedy", "sampling", "forced"],
+    own: [{ title: "mine", settings: { top_k: 3 }, repeats: 2 }], samples: 4, max_new_tokens: 9, seed: 6 };
+  const plan = planOf(form, base);
+  assert.deepEqual([plan.name, plan.max_new_tokens, plan.seed], ["my plan", 9, 6]);
+  assert.deepEqual(plan.experiments.map((each) => [each.title, each.repeats, each.prompts]), [["greedy", 3, []], ["sampling", 4, []], ["forced", 1, ["Story"]], ["mine", 2, []]]);
+  assert.equal(sizeOf(plan), 2 * (3 + 4 + 2) + 1);
+  // An experiment for a prompt that is gone goes with it.
+  assert.deepEqual(planOf({ ...form, prompts: [{ title: "two", prompt: "b" }] }, base).experiments.map((each) => each.title), ["greedy", "sampling", "mine"]);
 });

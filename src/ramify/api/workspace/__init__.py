@@ -17,6 +17,8 @@ from ramify.api.workspace import (
     history,
     importing,
     judging,
+    lab,
+    lab_events,
     library,
     models,
     reports,
@@ -36,7 +38,7 @@ router = APIRouter(prefix="/api", responses={"4XX": {"model": ErrorShape}, "5XX"
 # The fixed paths of a room come before those with a number in them: /drafts/events before /drafts/{draft_id}.
 for room in (
     *(library, bulk, samples, completions, tokens, draft_events, drafts, sessions, trees, tree_growing, blocks),
-    *(facets, judging, history, models),
+    *(facets, judging, lab_events, lab, history, models),
     *(uploads, importing, exporting, reports, task_events),
 ):
     router.include_router(room.router)

@@ -24,6 +24,7 @@ from ramify.api.errors import ApiError
 from ramify.api.model_pool import ModelPool
 from ramify.api.running import client_gone
 from ramify.api.state import ServerState
+from ramify.api.workspace.lab_work import LabsAtWork
 from ramify.api.workspace.tasks import Tasks
 from ramify.api.workspace.upload_folders import Uploads
 from ramify.engine.model import Model
@@ -144,6 +145,7 @@ class Desk:
         self.trees: Shelf[BeamTree] = Shelf("open tree", 8)
         self.tasks = Tasks()
         self.uploads = Uploads()
+        self.labs = LabsAtWork(self.database)
         self._remotes: dict[str, Remote] = {}
         self._opening = threading.Lock()
         self._long: anyio.CapacityLimiter | None = None
@@ -239,6 +241,7 @@ class Desk:
         self.tasks.close()
         self.uploads.close()
         self.drafting.close()
+        self.labs.close()
         for shelf in (self.sessions, self.blocks, self.trees):
             shelf.clear()
         for remote in self._remotes.values():

@@ -75,7 +75,7 @@ function why(g, run, at, node) {
     const chosen = id === run.ids[at];
     return make("tr", { class: chosen ? "chosen" : null },
       make("td", {}, make("code", {}, visible(textOf(g, id)))), make("td", {}, percent(p)),
-      make("td", { class: by < 0 ? null : "gone" }, by < 0 ? "stayed" : g.rules[by]), make("td", {}, by < 0 ? percent(left) : "0"));
+      make("td", { class: by < 0 ? null : "gone" }, by < 0 ? "stayed" : data.rules[by]), make("td", {}, by < 0 ? percent(left) : "0"));
   });
   const kept = Object.entries(run.kept).map(([name, values]) => `${name} kept ${percent(values[at])}`).join(", ");
   const ask = make("input", { placeholder: "why not … (type a token)", "aria-label": "Why not this token", size: 22 });
@@ -85,7 +85,7 @@ function why(g, run, at, node) {
     const found = run.c[at].find(([id]) => textOf(g, id) === wanted) || run.c[at].find(([id]) => textOf(g, id).trim() === wanted.trim() && wanted.trim());
     answer.textContent = !wanted.trim() ? "" : !found
       ? `“${wanted}” is not among the ${run.c[at].length} likeliest here; ramify.quality.explaining.why_not answers for any token.`
-      : found[2] >= 0 ? `${g.rules[found[2]]} removed it: it had ${percent(found[1])}.`
+      : found[2] >= 0 ? `${data.rules[found[2]]} removed it: it had ${percent(found[1])}.`
       : found[0] === run.ids[at] ? `It was taken, with ${percent(found[3])} after all rules.`
       : run.sampled ? `No rule removed it: it had ${percent(found[3])}, and the draw went elsewhere.`
       : `No rule removed it: it had ${percent(found[3])}, and ${run.strategy.replace("_", " ")} chose otherwise.`;

@@ -46,6 +46,13 @@ async function ask(method, path, body, signal) {
   }
 }
 
+/** The same, where only an answer that is no refusal will do. @param {string} method @param {string} path */
+async function asked(method, path) {
+  const response = await ask(method, path);
+  if (!response.ok) throw new ApiError(response.status, (await response.json().catch(() => ({}))).error ?? {});
+  return response;
+}
+
 /** @param {string} method @param {string} path @param {any} [body] @param {AbortSignal} [signal] @returns {Promise<any>} */
 async function call(method, path, body, signal) {
   const response = await ask(method, path, body, signal);
@@ -171,6 +178,29 @@ export const api = {
   unanswered: (query) => get("/api/unanswered", query),
   answer: (id, body) => post(`/api/unanswered/${id}/answer`, body),
   dismiss: (id) => post(`/api/unanswered/${id}/dismiss`),
+
+  // The decoding lab.
+  labPlans: () => get("/api/lab/plans"),
+  labStart: (body) => post("/api/lab/runs", body),
+  /** @returns {Promise<{items: T.LabRun[], next: string | null}>} */
+  labRuns: (query = {}) => get("/api/lab/runs", query),
+  /** @returns {Promise<T.LabReport>} */
+  lab: (id) => get(`/api/lab/runs/${id}`),
+  /** @param {number} id @param {AbortSignal} signal */
+  labEvents: (id, signal) => ask("GET", `/api/lab/runs/${id}/events`, undefined, signal),
+  labCancel: (id) => post(`/api/lab/runs/${id}/cancel`),
+  labDelete: (id) => remove(`/api/lab/runs/${id}`),
+  /** The report as a file. @param {number} id @param {"html" | "markdown"} form */
+  labFile: async (id, form) => (await asked("GET", `/api/lab/runs/${id}/page${search({ form })}`)).blob(),
+  /** @returns {Promise<T.LabTokens>} */
+  labTokens: (id, place, number) => get(`/api/lab/runs/${id}/texts/${place}/${number}`),
+  labWhy: (id, place, number, query) => get(`/api/lab/runs/${id}/texts/${place}/${number}/why`, query),
+  labKeep: (id, place, number) => post(`/api/lab/runs/${id}/texts/${place}/${number}/keep`),
+  /** @returns {Promise<T.LabPair | null>} */
+  labPair: (id, query) => get(`/api/lab/runs/${id}/pair`, query),
+  labVote: (id, body) => post(`/api/lab/runs/${id}/votes`, body),
+  /** @returns {Promise<{items: T.LabComparison[]}>} */
+  labComparison: (id, query) => get(`/api/lab/runs/${id}/comparison`, query),
 
   // History, models, settings.
   history: (query) => get("/api/history", query),

@@ -13,6 +13,7 @@ import { CompletionPage } from "./pages/completion.js";
 import { FacetsPage } from "./pages/facets.js";
 import { HistoryPage } from "./pages/history.js";
 import { JudgePage } from "./pages/judge.js";
+import { LabPage } from "./pages/lab.js";
 import { LibraryPage } from "./pages/library.js";
 import { PickingPage } from "./pages/picking.js";
 import { SamplePage } from "./pages/sample.js";
@@ -23,12 +24,14 @@ import { connected, facetName, facets, loadShared, palette, redo, remembered, th
 const PAGES = {
   library: LibraryPage, samples: SamplePage, completions: CompletionPage, compare: ComparePage, picking: PickingPage, blocks: BlocksPage,
   trees: TreePage, judge: JudgePage, facets: FacetsPage, history: HistoryPage,
+  lab: LabPage,
 };
 
 const NAV = [
   { page: "library", name: "Library", icon: "library", parts: [] },
   { page: "judge", name: "Judge", icon: "judge", parts: ["judge"] },
   { page: "facets", name: "Facets", icon: "facet", parts: ["facets"] },
+  { page: "lab", name: "Lab", icon: "lab", parts: ["lab"] },
   { page: "history", name: "History", icon: "history", parts: ["history"] },
 ];
 
@@ -72,6 +75,7 @@ export function App({ start }) {
     { keys: "Alt+2", says: "judge", act: () => go(["judge"]) },
     { keys: "Alt+3", says: "facets", act: () => go(["facets"]) },
     { keys: "Alt+4", says: "history", act: () => go(["history"]) },
+    { keys: "Alt+L", says: "lab", act: () => go(["lab"]) },
     { keys: "Alt+F", says: "choose the facet", act: () => /** @type {HTMLElement | null} */ (document.querySelector(".topbar .menu-anchor button"))?.click() },
   ], []);
   const { page } = address.value;

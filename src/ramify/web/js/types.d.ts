@@ -84,3 +84,43 @@ export type Blocks = {
 export type FilterField = {
   field: string; of: string; ops: string[]; kind: string; needs_facet: boolean; may_name_model: boolean; values: string[] | null;
 };
+
+export type LabPrompt = { title: string; prompt: Prompt; json_schema?: any };
+export type LabExperiment = { title: string; settings: Config; repeats?: number; prompts?: string[] };
+export type LabPlan = { name: string; max_new_tokens: number; seed: number; prompts: LabPrompt[]; experiments: LabExperiment[] };
+export type LabForm = {
+  name: string; models: string[]; prompts: LabPrompt[]; chosen: string[]; own: { title: string; settings: Config; repeats: number }[];
+  samples: number; max_new_tokens: number; seed: number;
+};
+export type LabRun = {
+  id: number; name: string; models: string[]; state: "running" | "completed" | "cancelled" | "failed"; problem: string | null;
+  asked: number; done: number; created_at: string; ended_at: string | null;
+};
+export type LabRow = {
+  experiment: string; runs: number; averages: Record<string, [number, number, number]>; json_valid: number | null;
+  schema_valid: number | null; seconds: number;
+};
+export type LabText = {
+  place: number; number: number; title: string; experiment: string; repeat: number; config: Config; strategy: string; sampled: boolean;
+  seed: number | null; finish_reason: string; beam_score: number | null; json_valid: boolean | null; schema_valid: boolean | null;
+  schema_error: string | null; shared: number; metrics: Record<string, any>; text: string; ids: number[]; completion_id: number | null;
+};
+export type LabGroup = {
+  place: number; model: string; title: string; prompt: string; facts: { name: string; text: string }[]; refused: string | null;
+  left_out: { name: string; text: string }[]; checks: { title: string; holds: boolean | null; detail: string }[]; judged_as_json: boolean;
+  rows: LabRow[]; texts: LabText[];
+};
+export type LabReport = { run: LabRun; plan: LabPlan; note: string; groups: LabGroup[] };
+export type LabTokens = {
+  ids: number[]; text: string[]; special: number[]; probability: number[]; rank: number[]; entropy: number[]; kept: Record<string, number[]>;
+  alternatives: [number, number, string | null, number][][]; vocabulary: Record<string, string>;
+};
+export type LabPair = {
+  title: string; prompt: string; left: { place: number; number: number; text: string }; right: { place: number; number: number; text: string };
+  votes: number;
+};
+export type Interval = { mean: number; low: number; high: number; count: number };
+export type LabContestant = {
+  experiment: string; model: string; config: Config; samples: number; quality: Interval; diversity: Interval | null; won: Interval | null;
+};
+export type LabComparison = { title: string; votes: number; contestants: LabContestant[]; report: string };
