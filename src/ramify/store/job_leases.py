@@ -179,6 +179,6 @@ def _alive(host: str, pid: int, born: float, beat_at: float) -> bool:
     try:
         process = psutil.Process(pid)
         # Reckoned from the clock, which may have been set since.
-        return abs(process.create_time() - born) < 2 and process.status() != psutil.STATUS_ZOMBIE
+        return bool(abs(process.create_time() - born) < 2 and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False

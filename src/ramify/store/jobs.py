@@ -102,7 +102,8 @@ class Jobs:
             readable = select(requests.c.number).where(requests.c.job_id == job_id, requests.c.request != "")
             failed = (rows.c.job_id == job_id) & (rows.c.state == "failed") & rows.c.number.in_(readable)
             again = connection.execute(update(rows).where(failed).values(state="waiting")).rowcount
-            if not again and job.total is not None and job.finished == job.total:
+            # Where all rows were done and the output could not be written, that is what is tried again.
+            if not again and job.state == "completed":
                 raise ConflictError(f"the job {key} has no row left that could be tried again", status=409)
             values: dict[str, Any] = {"state": "queued", "failed": job.failed - again, "cancelling": False, "beat_at": None}
             values |= {"error": None, "ended_at": None}
@@ -129,7 +130,8 @@ class Jobs:
     def source(self, key: str) -> str | None:
         """What was noted of the input when its first row was taken."""
         with self.database.reading() as connection:
-            return connection.execute(select(jobs.c.source).where(jobs.c.key == key)).scalar_one()
+            found: str | None = connection.execute(select(jobs.c.source).where(jobs.c.key == key)).scalar_one()
+        return found
 
     def delete(self, key: str) -> None:
         """Forget a job that has ended, its rows and its results. Raises ConflictError for one that has not."""
