@@ -13,8 +13,9 @@ LEVELS = (
     {"models", "store"},
     {"decoding", "exchange"},
     {"engine", "training"},
-    {"workbench", "quality", "batch"},
-    {"answers", "api", "cli", "client", "inference", "web", "__init__", "__main__"},
+    {"workbench", "quality"},
+    {"batch"},
+    {"answers", "api", "batches", "cli", "client", "inference", "web", "__init__", "__main__"},
 )
 """From the ground to the roof; ARCHITECTURE.md says what each room is for."""
 

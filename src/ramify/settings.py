@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ramify.errors import InputError
 
-__all__ = ["VARIABLE", "Key", "Settings", "read_key"]
+__all__ = ["VARIABLE", "Key", "Settings", "child_environment", "read_key"]
 
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 """What the name of an environment variable with a key looks like."""
@@ -89,6 +89,11 @@ def read_key(variable: str, env: Mapping[str, str] = os.environ) -> Key | None:
     if not (secret.isascii() and secret.isprintable()):
         raise InputError(f"{variable} holds a key with characters other than printable ASCII; copy the key anew")
     return Key(secret, variable)
+
+
+def child_environment(threads: int, env: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What a process of our own is given: this one's environment, but for its processor threads."""
+    return {**env, "OMP_NUM_THREADS": str(threads), "RAMIFY_THREADS": str(threads)}
 
 
 def _default_home() -> Path:

@@ -39,6 +39,7 @@ COMMANDS = {
     "readiness": "Say what a facet could send out, what not and why, with plots.",
     "duplicates": "List samples or completions that are there more than once.",
     "decrypt": "Write the content of an encrypted export.",
+    "batch": "Jobs over many prompts, that survive a crash: run, list, show, cancel, retry.",
     "lab": "The decoding lab: every strategy on the same prompts, side by side, as a report.",
     "why-not": "Say why a token does not stand at a place of a completion: which rule removed it.",
     "models": "Names of models: list, show, add, remove, probe, convert.",

@@ -26,6 +26,8 @@ from ramify.store.completions import Completions
 from ramify.store.facets import Facets
 from ramify.store.filters import SavedFilters
 from ramify.store.history import History
+from ramify.store.job_leases import JobLeases
+from ramify.store.jobs import Jobs
 from ramify.store.judgements import Judgements
 from ramify.store.labs import LabRuns
 from ramify.store.logprobs import Logprobs
@@ -36,6 +38,7 @@ from ramify.store.settings import WorkspaceSettings
 from ramify.store.tags import Tags
 from ramify.store.tokenizations import Tokenizations
 from ramify.store.unanswered import Unanswered
+from ramify.store.uploads import Uploads
 from ramify.store.words import contains_words
 
 __all__ = ["Database"]
@@ -193,6 +196,16 @@ class Database:
     @cached_property
     def labs(self) -> LabRuns:
         return LabRuns(self)
+    def jobs(self) -> Jobs:
+        return Jobs(self)
+
+    @cached_property
+    def leases(self) -> JobLeases:
+        return JobLeases(self)
+
+    @cached_property
+    def uploads(self) -> Uploads:
+        return Uploads(self)
 
     @cached_property
     def history(self) -> History:

@@ -59,6 +59,11 @@ def _to(name: str, table: str, *, gone: str = "CASCADE", nullable: bool = False,
     return Column(name, Id, target, nullable=nullable, index=index)
 
 
+def _part_of_a_job() -> Column[int]:
+    target = ForeignKey("jobs.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED")
+    return Column("job_id", Id, target, primary_key=True, autoincrement=False)
+
+
 def _flag(name: str) -> Column[bool]:
     return Column(name, Boolean, nullable=False, server_default=false(), default=False)
 
@@ -373,6 +378,82 @@ lab_runs = Table(
     _text("created_at"),
     _text("ended_at", nullable=True),
     CheckConstraint("state IN ('running', 'completed', 'cancelled', 'failed')", name="state"),
+# ---------------------------------------------------------------- batch jobs
+
+jobs = Table(
+    "jobs",
+    metadata,
+    _id(),
+    Column("key", Text, nullable=False, unique=True),
+    _text("state"),
+    Column("spec", Text, nullable=False),
+    Column("labels", Text, nullable=False, server_default=text("'{}'")),
+    Column("total", Integer),
+    Column("taken", Integer, nullable=False, server_default=text("0")),
+    *(Column(name, Integer, nullable=False, server_default=text("0")) for name in ("done", "failed")),
+    *(Column(name, BigInteger, nullable=False, server_default=text("0")) for name in ("prompt_tokens", "completion_tokens")),
+    Column("run_s", Float, nullable=False, server_default=text("0")),
+    Column("beat_at", Float),
+    _flag("cancelling"),
+    Column("source", Text),
+    Column("workers", Text),
+    Column("error", Text),
+    _text("created_at"),
+    Column("started_at", Plain),
+    Column("ended_at", Plain),
+    Index("ix_jobs_state", "state", "id"),
+    CheckConstraint("state IN ('queued', 'running', 'completed', 'failed', 'cancelled')", name="state"),
+)
+job_rows = Table(
+    "job_rows",
+    metadata,
+    _part_of_a_job(),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    _text("state"),
+    Column("runner_id", Id),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Index("ix_job_rows_state", "job_id", "state", "number"),
+    CheckConstraint("state IN ('waiting', 'leased', 'done', 'failed')", name="state"),
+    sqlite_with_rowid=False,
+)
+job_requests = Table(
+    "job_requests",
+    metadata,
+    _part_of_a_job(),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("request", Text, nullable=False),
+)
+job_results = Table(
+    "job_results",
+    metadata,
+    _part_of_a_job(),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("error", Text),
+    Column("result", Text, nullable=False),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("completion_tokens", Integer, nullable=False),
+    _text("created_at"),
+)
+job_runners = Table(
+    "job_runners",
+    metadata,
+    _id(),
+    _to("job_id", "jobs"),
+    _text("host"),
+    Column("pid", Integer, nullable=False),
+    Column("born", Float, nullable=False),
+    Column("beat_at", Float, nullable=False),
+)
+uploads = Table(
+    "uploads",
+    metadata,
+    _id(),
+    Column("key", Text, nullable=False, unique=True),
+    _text("name"),
+    _text("purpose"),
+    Column("size_bytes", BigInteger, nullable=False),
+    _text("created_at"),
 )
 
 # ---------------------------------------------------------------- history

@@ -14,7 +14,7 @@ from ramify.errors import NewerWorkspaceError
 
 __all__ = ["HEAD", "VERSIONS", "migrate", "version_of"]
 
-HEAD = "0006"
+HEAD = "0005"
 """The revision that this Ramify works with."""
 
 VERSIONS = Path(__file__).parent / "versions"

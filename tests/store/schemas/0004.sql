@@ -327,20 +327,80 @@ CREATE TABLE tokenizations (
 	CONSTRAINT fk_tokenizations_completion_id FOREIGN KEY(completion_id) REFERENCES completions (id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED,
 	CONSTRAINT fk_tokenizations_model_id FOREIGN KEY(model_id) REFERENCES models (id) ON DELETE NO ACTION DEFERRABLE INITIALLY DEFERRED
 );
-CREATE TABLE lab_runs (
+CREATE TABLE jobs (
 	id INTEGER NOT NULL,
-	name TEXT DEFAULT '' NOT NULL,
-	"plan" TEXT DEFAULT '' NOT NULL,
-	models TEXT DEFAULT '' NOT NULL,
+	"key" TEXT NOT NULL,
 	state TEXT DEFAULT '' NOT NULL,
-	problem TEXT,
-	asked INTEGER NOT NULL,
-	done INTEGER NOT NULL,
-	report BLOB,
+	spec TEXT NOT NULL,
+	labels TEXT DEFAULT '{}' NOT NULL,
+	total INTEGER,
+	taken INTEGER DEFAULT 0 NOT NULL,
+	done INTEGER DEFAULT 0 NOT NULL,
+	failed INTEGER DEFAULT 0 NOT NULL,
+	prompt_tokens BIGINT DEFAULT 0 NOT NULL,
+	completion_tokens BIGINT DEFAULT 0 NOT NULL,
+	run_s FLOAT DEFAULT 0 NOT NULL,
+	beat_at FLOAT,
+	cancelling BOOLEAN DEFAULT 0 NOT NULL,
+	source TEXT,
+	workers TEXT,
+	error TEXT,
 	created_at TEXT DEFAULT '' NOT NULL,
+	started_at TEXT,
 	ended_at TEXT,
-	CONSTRAINT pk_lab_runs PRIMARY KEY (id),
-	CONSTRAINT ck_lab_runs_state CHECK (state IN ('running', 'completed', 'cancelled', 'failed'))
+	CONSTRAINT pk_jobs PRIMARY KEY (id),
+	CONSTRAINT ck_jobs_state CHECK (state IN ('queued', 'running', 'completed', 'failed', 'cancelled')),
+	CONSTRAINT uq_jobs_key UNIQUE ("key")
+);
+CREATE TABLE uploads (
+	id INTEGER NOT NULL,
+	"key" TEXT NOT NULL,
+	name TEXT DEFAULT '' NOT NULL,
+	purpose TEXT DEFAULT '' NOT NULL,
+	size_bytes BIGINT NOT NULL,
+	created_at TEXT DEFAULT '' NOT NULL,
+	CONSTRAINT pk_uploads PRIMARY KEY (id),
+	CONSTRAINT uq_uploads_key UNIQUE ("key")
+);
+CREATE TABLE job_requests (
+	job_id INTEGER NOT NULL,
+	number INTEGER NOT NULL,
+	request TEXT NOT NULL,
+	CONSTRAINT pk_job_requests PRIMARY KEY (job_id, number),
+	CONSTRAINT fk_job_requests_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED
+);
+CREATE TABLE job_results (
+	job_id INTEGER NOT NULL,
+	number INTEGER NOT NULL,
+	attempt INTEGER NOT NULL,
+	error TEXT,
+	result TEXT NOT NULL,
+	prompt_tokens INTEGER NOT NULL,
+	completion_tokens INTEGER NOT NULL,
+	created_at TEXT DEFAULT '' NOT NULL,
+	CONSTRAINT pk_job_results PRIMARY KEY (job_id, number, attempt),
+	CONSTRAINT fk_job_results_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED
+);
+CREATE TABLE job_rows (
+	job_id INTEGER NOT NULL,
+	number INTEGER NOT NULL,
+	state TEXT DEFAULT '' NOT NULL,
+	runner_id INTEGER,
+	attempts INTEGER DEFAULT 0 NOT NULL,
+	CONSTRAINT pk_job_rows PRIMARY KEY (job_id, number),
+	CONSTRAINT ck_job_rows_state CHECK (state IN ('waiting', 'leased', 'done', 'failed')),
+	CONSTRAINT fk_job_rows_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED
+)
+ WITHOUT ROWID;
+CREATE TABLE job_runners (
+	id INTEGER NOT NULL,
+	job_id INTEGER NOT NULL,
+	host TEXT DEFAULT '' NOT NULL,
+	pid INTEGER NOT NULL,
+	born FLOAT NOT NULL,
+	beat_at FLOAT NOT NULL,
+	CONSTRAINT pk_job_runners PRIMARY KEY (id),
+	CONSTRAINT fk_job_runners_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED
 );
 CREATE INDEX ix_actions_state ON actions (state, id);
 CREATE INDEX ix_facets_parent_id ON facets (parent_id);
@@ -390,16 +450,19 @@ CREATE INDEX ix_preferences_sample_id ON preferences (sample_id);
 CREATE INDEX ix_preferences_worse_id ON preferences (worse_id);
 CREATE INDEX ix_ratings_facet_id ON ratings (facet_id, rating, completion_id);
 CREATE INDEX ix_completions_bulk ON completions (bulk, prompt_id) WHERE bulk IS NOT NULL;
-INSERT INTO alembic_version VALUES ('0006');
-INSERT INTO actions VALUES (1, 'add sample', 'A tale', '', 'done', '2026-11-27T03:38:00.168700Z');
-INSERT INTO actions VALUES (2, 'add completion', 'tiny', '', 'done', '2026-11-27T03:38:00.335244Z');
-INSERT INTO actions VALUES (3, 'add completion', 'manual', '', 'done', '2026-11-27T03:38:00.551315Z');
-INSERT INTO actions VALUES (4, 'add facet', 'legal', '', 'done', '2026-11-27T03:38:00.603682Z');
-INSERT INTO actions VALUES (5, 'rate', 'legal', '', 'done', '2026-11-27T03:38:00.694250Z');
-INSERT INTO actions VALUES (6, 'prefer', 'legal', '', 'done', '2026-11-27T03:38:00.736432Z');
-INSERT INTO actions VALUES (7, 'grow tree', 'tiny', '', 'done', '2026-11-27T03:38:00.811294Z');
-INSERT INTO actions VALUES (8, 'extend beams', '1', '', 'done', '2026-11-27T03:38:00.975693Z');
-INSERT INTO facets VALUES (1, 'legal', '', NULL, 8, NULL, NULL, NULL, NULL, '2026-11-27T03:38:00.603682Z');
+CREATE INDEX ix_jobs_state ON jobs (state, id);
+CREATE INDEX ix_job_rows_state ON job_rows (job_id, state, number);
+CREATE INDEX ix_job_runners_job_id ON job_runners (job_id);
+INSERT INTO alembic_version VALUES ('0004');
+INSERT INTO actions VALUES (1, 'add sample', 'A tale', '', 'done', '2026-11-27T03:29:51.256183Z');
+INSERT INTO actions VALUES (2, 'add completion', 'tiny', '', 'done', '2026-11-27T03:29:51.389303Z');
+INSERT INTO actions VALUES (3, 'add completion', 'manual', '', 'done', '2026-11-27T03:29:51.540514Z');
+INSERT INTO actions VALUES (4, 'add facet', 'legal', '', 'done', '2026-11-27T03:29:51.577926Z');
+INSERT INTO actions VALUES (5, 'rate', 'legal', '', 'done', '2026-11-27T03:29:51.613944Z');
+INSERT INTO actions VALUES (6, 'prefer', 'legal', '', 'done', '2026-11-27T03:29:51.649958Z');
+INSERT INTO actions VALUES (7, 'grow tree', 'tiny', '', 'done', '2026-11-27T03:29:51.712567Z');
+INSERT INTO actions VALUES (8, 'extend beams', '1', '', 'done', '2026-11-27T03:29:51.773860Z');
+INSERT INTO facets VALUES (1, 'legal', '', NULL, 8, NULL, NULL, NULL, NULL, '2026-11-27T03:29:51.577926Z');
 INSERT INTO ids VALUES ('samples', 2);
 INSERT INTO ids VALUES ('actions', 9);
 INSERT INTO ids VALUES ('changes', 17);
@@ -414,12 +477,12 @@ INSERT INTO ids VALUES ('ratings', 2);
 INSERT INTO ids VALUES ('preferences', 2);
 INSERT INTO ids VALUES ('beam_trees', 2);
 INSERT INTO ids VALUES ('beam_nodes', 4);
-INSERT INTO meta VALUES ('workspace', '794b8d80cbc64631905559d6c557e13a');
-INSERT INTO meta VALUES ('created_at', '2026-11-27T03:38:00.032959Z');
+INSERT INTO meta VALUES ('workspace', '381ab7b53a1b44b79458cb96f6a98256');
+INSERT INTO meta VALUES ('created_at', '2026-11-27T03:29:51.190389Z');
 INSERT INTO models VALUES (1, 'tiny', 'tiny-1');
 INSERT INTO models VALUES (2, 'manual', '');
-INSERT INTO samples VALUES (1, 'A tale', 'tales', '', 1, 0, 0, '2026-11-27T03:38:00.168700Z', '2026-11-27T03:38:00.168700Z');
-INSERT INTO tags VALUES (1, 'kept', '', 'both', '2026-11-27T03:38:00.168700Z');
+INSERT INTO samples VALUES (1, 'A tale', 'tales', '', 1, 0, 0, '2026-11-27T03:29:51.256183Z', '2026-11-27T03:29:51.256183Z');
+INSERT INTO tags VALUES (1, 'kept', '', 'both', '2026-11-27T03:29:51.256183Z');
 INSERT INTO changes VALUES (1, 1, 'samples', 'insert', 1, 1, NULL, NULL, NULL);
 INSERT INTO changes VALUES (2, 1, 'prompts', 'insert', 1, 1, NULL, NULL, NULL);
 INSERT INTO changes VALUES (3, 1, 'tags', 'insert', 1, 1, NULL, NULL, NULL);
@@ -436,7 +499,7 @@ INSERT INTO changes VALUES (13, 7, 'beam_trees', 'insert', 1, 1, NULL, NULL, NUL
 INSERT INTO changes VALUES (14, 7, 'beam_nodes', 'insert', 1, 1, NULL, NULL, NULL);
 INSERT INTO changes VALUES (15, 8, 'beam_nodes', 'insert', 2, 2, NULL, NULL, NULL);
 INSERT INTO changes VALUES (16, 8, 'beam_nodes', 'insert', 3, 3, NULL, NULL, NULL);
-INSERT INTO prompts VALUES (1, 1, 1, NULL, '[{"content":"Once","role":"user"}]', 'Once', 'a2be6ff2f878d4709afea30e113010824855a3534eacc97c92c3703adad9e8cf', '2026-11-27T03:38:00.168700Z');
+INSERT INTO prompts VALUES (1, 1, 1, NULL, '[{"content":"Once","role":"user"}]', 'Once', 'a2be6ff2f878d4709afea30e113010824855a3534eacc97c92c3703adad9e8cf', '2026-11-27T03:29:51.256183Z');
 INSERT INTO sample_tags VALUES (1, 1, 1);
 INSERT INTO vocabulary VALUES (1, 0, X'');
 INSERT INTO vocabulary VALUES (1, 1, X'2061');
@@ -445,17 +508,17 @@ INSERT INTO vocabulary VALUES (1, 3, X'2072616E');
 INSERT INTO vocabulary VALUES (1, 4, X'6EC3A9');
 INSERT INTO vocabulary VALUES (1, 5, X'F09F');
 INSERT INTO vocabulary VALUES (1, 6, X'A694');
-INSERT INTO beam_trees VALUES (1, 1, 1, 1, '', X'', '{}', '2026-11-27T03:38:00.811294Z');
-INSERT INTO completions VALUES (1, 1, 1, 1, NULL, NULL, 'eos', 0, 0, 0, 0, 3, 11, -0.625, -1.5, NULL, NULL, NULL, NULL, NULL, '2026-11-27T03:38:00.335244Z', NULL);
-INSERT INTO completions VALUES (2, 1, 1, 2, NULL, NULL, 'written', 0, 0, 0, 0, NULL, 8, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '2026-11-27T03:38:00.551315Z', NULL);
-INSERT INTO beam_nodes VALUES (1, 1, NULL, -1, 0, NULL, NULL, NULL, 0.0, NULL, 'root', 0, 0, 0, 0, 0, NULL, NULL, NULL, '2026-11-27T03:38:00.811294Z', NULL);
-INSERT INTO beam_nodes VALUES (2, 1, 1, 1, 1, -0.5, NULL, NULL, -0.5, -0.5, 'sampled', 0, 0, 0, 0, 0, NULL, NULL, X'000000BE800000', '2026-11-27T03:38:00.975693Z', 0.5);
-INSERT INTO beam_nodes VALUES (3, 1, 2, 0, 2, NULL, NULL, NULL, NULL, NULL, 'sampled', 1, 0, 0, 0, 0, NULL, NULL, NULL, '2026-11-27T03:38:00.975693Z', NULL);
+INSERT INTO beam_trees VALUES (1, 1, 1, 1, '', X'', '{}', '2026-11-27T03:29:51.712567Z');
+INSERT INTO completions VALUES (1, 1, 1, 1, NULL, NULL, 'eos', 0, 0, 0, 0, 3, 11, -0.625, -1.5, NULL, NULL, NULL, NULL, NULL, '2026-11-27T03:29:51.389303Z', NULL);
+INSERT INTO completions VALUES (2, 1, 1, 2, NULL, NULL, 'written', 0, 0, 0, 0, NULL, 8, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '2026-11-27T03:29:51.540514Z', NULL);
+INSERT INTO beam_nodes VALUES (1, 1, NULL, -1, 0, NULL, NULL, NULL, 0.0, NULL, 'root', 0, 0, 0, 0, 0, NULL, NULL, NULL, '2026-11-27T03:29:51.712567Z', NULL);
+INSERT INTO beam_nodes VALUES (2, 1, 1, 1, 1, -0.5, NULL, NULL, -0.5, -0.5, 'sampled', 0, 0, 0, 0, 0, NULL, NULL, X'000000BE800000', '2026-11-27T03:29:51.773860Z', 0.5);
+INSERT INTO beam_nodes VALUES (3, 1, 2, 0, 2, NULL, NULL, NULL, NULL, NULL, 'sampled', 1, 0, 0, 0, 0, NULL, NULL, NULL, '2026-11-27T03:29:51.773860Z', NULL);
 INSERT INTO completion_bodies VALUES (1, ' a hedgehog', 0, X'000001000002000000', '[[0,3,"sampled"]]', '{"temperature":0.5}', '["temperature"]', 7, NULL, NULL, '{}', X'7518D5B08C98D02107ABA2E0CEC2D39B');
 INSERT INTO completion_bodies VALUES (2, 'By hand.', 0, NULL, '[[0,8,"typed"]]', '{}', '[]', NULL, NULL, NULL, '{}', X'8F28E576F3A133373B0A0D5DA625E1EC');
-INSERT INTO logprobs VALUES (1, 1, 1, 0, 3, -1.5, -0.625, -1.875, -1.25, -0.25, 1.5, '2026-11-27T03:38:00.335244Z', NULL, X'0003D09000000116E3600016E3600000021E84800001E8480000010F4240', X'789C6360606066606060626280014626663087598E5BEC424BE1E3090D1B12001AEE051A');
-INSERT INTO preferences VALUES (1, 1, 1, 2, 1, 0, 'hand', '2026-11-27T03:38:00.736432Z');
-INSERT INTO ratings VALUES (1, 1, 1, 7, 'hand', '2026-11-27T03:38:00.694250Z');
+INSERT INTO logprobs VALUES (1, 1, 1, 0, 3, -1.5, -0.625, -1.875, -1.25, -0.25, 1.5, '2026-11-27T03:29:51.389303Z', NULL, X'0003D09000000116E3600016E3600000021E84800001E8480000010F4240', X'789C6360606066606060626280014626663087598E5BEC424BE1E3090D1B12001AEE051A');
+INSERT INTO preferences VALUES (1, 1, 1, 2, 1, 0, 'hand', '2026-11-27T03:29:51.649958Z');
+INSERT INTO ratings VALUES (1, 1, 1, 7, 'hand', '2026-11-27T03:29:51.613944Z');
 INSERT INTO search_samples(search_samples) VALUES ('rebuild');
 INSERT INTO search_prompts(search_prompts) VALUES ('rebuild');
 INSERT INTO search_completions(search_completions) VALUES ('rebuild');
