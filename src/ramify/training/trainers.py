@@ -23,6 +23,7 @@ from ramify.training.batching import Batches, pad_batch
 from ramify.training.checkpoints import Progress, load_checkpoint, save_checkpoint
 from ramify.training.examples import Example, check_examples
 from ramify.training.loss import loss_sum, masked_loss
+from ramify.training.muon import Muon
 
 __all__ = ["TrainConfig", "evaluate", "learning_rate_share", "load_model", "new_model", "save_model", "train"]
 
@@ -139,7 +140,7 @@ def optimizers_for(model: Any, config: TrainConfig) -> list[torch.optim.Optimize
     ]
     if matrices:
         rate = config.matrix_learning_rate
-        built.append(torch.optim.Muon(matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+        built.append(Muon(matrices, rate, weight_decay=decay))
     for optimizer in built:
         for group in optimizer.param_groups:
             group["base_lr"] = group["lr"]
