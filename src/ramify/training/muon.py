@@ -65,7 +65,7 @@ class Muon(torch.optim.Optimizer):
         assert all(len(shape) == 2 for shape in shapes), shapes
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One update from the gradients at hand; parameters without one stay as they are."""
         loss = None
         if closure is not None:
