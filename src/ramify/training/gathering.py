@@ -306,6 +306,7 @@ def _of_record(record: Record, kind: str, spelling: Spelling, learning: Learning
 def _of_entry(record: Record, entry: Entry, kind: str, spelling: Spelling, learning: Learning) -> Iterator[TrainingRow]:
     name = f"{Path(record.file).name}, line {record.line}"
     source = {"file": record.file, "line": record.line}
+    picks: list[tuple[int, int | None, bool]]
     if kind == "dpo":
         picks = [(better, worse, True) for better, worse in entry.better]
     elif kind == "kto":
@@ -315,7 +316,7 @@ def _of_entry(record: Record, entry: Entry, kind: str, spelling: Spelling, learn
         picks = [(i, None, True) for i, answer in enumerate(entry.answers) if answer.good is not False and i not in losers]
     for chosen, rejected, label in picks:
         problems: list[str] = []
-        answers = []
+        answers: list[list[Segment]] = []
         for place in (chosen, rejected):
             if place is None:
                 continue
