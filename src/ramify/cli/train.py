@@ -161,6 +161,75 @@ def _tell_row(row: "RowView") -> None:
         listing.echo(f"ends with EOS {side.eos_id}" if side.eos else "no EOS is learned")
 
 
+# ---------------------------------------------------------------- before and after
+
+
+@app.command()
+def report(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="The model before.")],
+    tuned: Annotated[str, typer.Argument(metavar="TUNED", help="The model after; its manifest says which rows.")],
+    out: Annotated[
+        str | None, typer.Option("--out", "-o", metavar="FILE", help="A page (.html), .md or .json; unset: here.")
+    ] = None,
+    workspace: Annotated[
+        str | None, typer.Option("--workspace", "-w", metavar="PATH|URL", help="Where the rows are now.")
+    ] = None,
+    unrelated: Annotated[
+        str | None,
+        typer.Option("--unrelated", metavar="FILE", help="Texts that are to stay as likely; unset: what BASE says unasked."),
+    ] = None,
+    target_of: Annotated[
+        str | None, typer.Option("--target-of", metavar="FACET", help="Make TUNED the target model of this facet, without alarm.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of that name.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare a model before and after: every curated completion by its tokens, pairs, unrelated text. Exits with 1 on alarm."""
+    from dataclasses import replace
+
+    from ramify.cli.workspace import open_workspace
+    from ramify.errors import InputError
+    from ramify.training import report_page
+    from ramify.training.plans import plan_from
+    from ramify.training.report import made_by
+    from ramify.training.report import report as compare
+
+    if out is not None and Path(out).suffix not in (".html", ".md", ".json"):
+        raise InputError(f"{out!r} must end in .html, .md or .json")
+    plan = plan_from(made_by(tuned)["plan"])
+    if workspace is not None and plan.workspace is not None:
+        plan = replace(plan, workspace=workspace)
+    found = compare(base, tuned, plan=plan, unrelated=unrelated)
+    if as_json:
+        listing.print_json(found.to_data())
+    if out is not None:
+        _write(
+            out, {".html": report_page.as_html, ".md": report_page.as_markdown}.get(Path(out).suffix, _as_json)(found), overwrite
+        )
+    elif not as_json:
+        listing.echo(report_page.as_markdown(found).rstrip("\n"))
+    if found.alarm:
+        render.note(f"alarm: unrelated text became {found.unrelated['worse']:.1%} less likely")
+        raise typer.Exit(BAD)
+    if target_of is not None:
+        with open_workspace(workspace or plan.workspace) as database:
+            database.facets.edit(target_of, target_model=tuned)
+        render.note(f"{tuned} is the target model of {target_of}")
+
+
+def _as_json(found: Any) -> str:
+    import json
+
+    return json.dumps(listing.plain(found.to_data()), ensure_ascii=False, indent=1) + "\n"
+
+
+def _write(out: str, text: str, overwrite: bool) -> None:
+    from ramify.exchange.outputs import Outputs
+
+    with Outputs(overwrite=overwrite) as outputs:
+        outputs.add(Path(out)).write(text.encode())
+
+
 # ---------------------------------------------------------------- from scratch
 
 Rows = Annotated[list[Path], typer.Option("--rows", help="JSON Lines file; may be repeated.")]

@@ -73,6 +73,7 @@ FLAGS: dict[str, _Flag] = {
     "out": _Flag("out", str, RESULT, "Folder for the result, its checkpoint and log; unset: one of the data folder, by --name.", "FOLDER", ("-o",)),
     "name": _Flag("name", str, RESULT, "Enter the result into the registry under this name.", "NAME"),
     "replace": _Flag("replace_name", bool, RESULT, "Whatever had that name before."),
+    "target_of": _Flag("target_of", str, RESULT, "Make the result the target model of this facet.", "FACET"),
     "merge": _Flag("merge", bool, RESULT, "Keep the adapter's effect in the weights, in place of an adapter."),
     "save_as": _Flag("save_as", str, RESULT, "float32 or bfloat16.", "PRECISION"),
 }  # fmt: skip

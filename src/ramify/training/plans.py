@@ -60,6 +60,8 @@ class TrainingPlan:
     name: str | None = None
     """Under which the result enters the registry; None: it does not."""
     replace_name: bool = False
+    target_of: str | None = None
+    """The facet whose target model the result becomes."""
     lora: LoraConfig | None = None
     merge: bool = False
     """Keep the adapter's effect in the weights, in place of an adapter."""
@@ -82,6 +84,8 @@ class TrainingPlan:
             raise InputError("rows and a workspace are given; train on files or on a workspace's facets")
         if not self.rows and not self.workspace:
             raise InputError("there is nothing to train on; give a workspace with facets, or rows: files")
+        if self.target_of is not None and (self.name is None or self.workspace is None):
+            raise InputError(f"target_of is {self.target_of!r}; the result becomes a facet's target under a name, in a workspace")
         if self.merge and self.lora is None:
             raise InputError("merge is of an adapter, and no lora is given")
         self.template()

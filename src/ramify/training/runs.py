@@ -67,6 +67,8 @@ class Outcome:
 def gather(plan: TrainingPlan, database: Database | None = None) -> Prepared:
     """The plan's rows as they are, good and bad: what the trainer's view shows. database: the plan's workspace, open."""
     with _open(plan, database) as workspace:
+        if plan.target_of is not None and workspace is not None:
+            workspace.facets.get(plan.target_of)  # it is there
         name = plan.model or _target(plan, workspace)
         folder = Registry().resolve(name)
         spelling = Spelling.of(folder)
@@ -131,6 +133,10 @@ def execute(
             outputs.add(out / MANIFEST).write(json.dumps(manifest, ensure_ascii=False, indent=1).encode())
         if plan.name is not None:
             entry = _register(ready, out, plan.name)
+        if plan.target_of is not None:
+            with _open(plan, database) as workspace:
+                assert workspace is not None
+                workspace.facets.edit(plan.target_of, target_model=plan.name)
     return Outcome(folder=out, entry=entry, fingerprint=made, steps=progress.step, seconds=progress.seconds, manifest=manifest)
 
 
