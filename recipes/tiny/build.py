@@ -30,10 +30,11 @@ def commands(cache: Path, *, pretrain_seconds: float, sft_seconds: float, settle
     speed = ["--bf16", "--compile"]
 
     def instructions(rows: str, model: str, out: str, seconds: float, rate: float) -> list[str]:
-        held_out = [f"--validation={material / name}.jsonl" for name in ("held_out_stories", "held_out_pairs")]
+        held_out = [f"--validation-rows={material / name}.jsonl" for name in ("held_out_stories", "held_out_pairs")]
         return [
             "sft", "--rows", f"{material / rows}.jsonl", "--model", f"{cache / model}", "--out", f"{cache / out}", *held_out,
-            "--max-seconds", f"{seconds:g}", "--tokens-per-step", "4096",
+            "--max-seconds", f"{seconds:g}", "--tokens-per-step", "4096", "--turns", "all", "--optimizer", "muon",
+            "--window", "2048", "--log-every", "20", "--save-as", "bfloat16",
             "--learning-rate", f"{rate:g}", "--matrix-learning-rate", f"{2 * rate:g}", *speed,
         ]  # fmt: skip
 
@@ -41,7 +42,7 @@ def commands(cache: Path, *, pretrain_seconds: float, sft_seconds: float, settle
         "tokenizer": ["tokenizer", "--rows", f"{material / 'text.jsonl'}", "--out", f"{cache / 'tokenizer'}"],
         "pretrain": [
             "pretrain", "--rows", f"{material / 'text.jsonl'}", "--tokenizer", f"{cache / 'tokenizer'}",
-            "--out", f"{cache / 'pretrained'}", "--validation", f"{material / 'held_out_stories.jsonl'}",
+            "--out", f"{cache / 'pretrained'}", "--validation-rows", f"{material / 'held_out_stories.jsonl'}",
             "--max-seconds", f"{pretrain_seconds:g}", "--schedule", "constant", "--max-length", "512", *speed,
         ],
         "sft": instructions("pairs", "pretrained", "tuned", sft_seconds, 2e-3),

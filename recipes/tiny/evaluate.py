@@ -100,9 +100,10 @@ class Measured:
 def held_out_loss(folder: Path, rows: Path) -> tuple[float, float]:
     """Nats a token (EOS included) and bits a byte of UTF-8, over the held-out stories, in float32."""
     from ramify.training.examples import Example
+    from ramify.training.models import load_model
     from ramify.training.rows import read_documents, read_rows
     from ramify.training.tokenizers import load_tokenizer
-    from ramify.training.trainers import evaluate, load_model
+    from ramify.training.trainers import evaluate
 
     examples: list[Example] = read_documents(rows, load_tokenizer(folder), max_length=2048)
     loss = evaluate(load_model(folder), examples)

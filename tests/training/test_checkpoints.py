@@ -5,8 +5,11 @@ from pathlib import Path
 import torch
 
 from ramify.training.checkpoints import Progress, load_checkpoint, save_checkpoint
+from ramify.training.config import TrainConfig
 from ramify.training.examples import completion_example
-from ramify.training.trainers import TrainConfig, new_model, optimizers_for, train
+from ramify.training.models import new_model
+from ramify.training.optimizers import optimizers_for
+from ramify.training.trainers import train
 
 
 def toy() -> tuple[torch.nn.Module, list[torch.optim.Optimizer]]:

@@ -4,10 +4,11 @@ import math
 
 import torch
 
-from ramify.training.batching import pad_batch
+from ramify.training.batches import pad
 from ramify.training.examples import Example, completion_example
-from ramify.training.loss import masked_loss, select_learned
-from ramify.training.trainers import evaluate, new_model
+from ramify.training.loss import masked_loss, select_learned, token_logprobs
+from ramify.training.models import new_model
+from ramify.training.trainers import evaluate
 
 
 def test_the_loss_equals_a_cross_entropy_done_by_hand() -> None:
@@ -47,8 +48,44 @@ def test_padding_changes_no_loss() -> None:
 def test_the_loss_equals_the_models_own_on_full_logits() -> None:
     model = new_model(vocab_size=20, hidden_size=8, layers=2, heads=2, kv_heads=2, intermediate_size=16)
     examples = [completion_example([1, 5, 6], [7, 8], 2), Example((1, 9, 2), (1, 9, 2))]
-    token_ids, _ = pad_batch(examples)
+    token_ids = pad(examples).token_ids
     with torch.no_grad():
         logprobs = model(input_ids=token_ids).logits.log_softmax(-1)
     by_hand = [logprobs[0, 2, 7], logprobs[0, 3, 8], logprobs[0, 4, 2], logprobs[1, 0, 9], logprobs[1, 1, 2]]
     assert math.isclose(evaluate(model, examples), -float(torch.stack(by_hand).mean()), rel_tol=1e-5)
+
+
+def reference(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """(N,) log p by torch's own operations, with all logits at once."""
+    return (hidden @ weight.T + bias).log_softmax(-1).gather(1, targets.unsqueeze(1)).squeeze(1)
+
+
+def test_gradients_are_those_of_a_loss_over_all_logits() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight = torch.randn(2, 6, 4, generator=generator), torch.randn(11, 4, generator=generator)
+    bias, scale = torch.randn(11, generator=generator), torch.randn(7, generator=generator)
+    labels = torch.randint(0, 11, (2, 6), generator=generator)
+    labels[0, 2:4] = labels[1, 3] = -100
+    parts = [part.requires_grad_() for part in (hidden, weight, bias)]
+
+    def gradients(made: torch.Tensor) -> list[torch.Tensor]:
+        return list(torch.autograd.grad(made, parts))
+
+    selected, targets = select_learned(hidden, labels)
+    expected = gradients(-reference(selected, weight, bias, targets).sum() / 3)
+    for got, want in zip(gradients(masked_loss(hidden, weight, labels, bias=bias, chunk=3)[0] / 3), expected, strict=True):
+        assert torch.allclose(got, want, atol=1e-5)
+    selected, targets = select_learned(hidden, labels)
+    expected = gradients((reference(selected, weight, bias, targets) * scale).sum())
+    selected, targets = select_learned(hidden, labels)
+    made = token_logprobs(selected, weight, targets, bias=bias, chunk=3)
+    assert torch.allclose(made, reference(selected, weight, bias, targets), atol=1e-5)
+    for got, want in zip(gradients((made * scale).sum()), expected, strict=True):
+        assert torch.allclose(got, want, atol=1e-5)
+
+
+def test_a_frozen_projection_gets_no_gradient_and_is_not_asked_for_one() -> None:
+    hidden, weight = torch.randn(1, 4, 4).requires_grad_(), torch.randn(11, 4)
+    masked_loss(hidden, weight, torch.tensor([[1, 2, 3, 4]]))[0].backward()
+    assert hidden.grad is not None
+    assert weight.grad is None

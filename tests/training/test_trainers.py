@@ -10,16 +10,11 @@ import torch
 
 from ramify.errors import InputError
 from ramify.training.checkpoints import Progress
+from ramify.training.config import TrainConfig
 from ramify.training.examples import Example, completion_example
-from ramify.training.trainers import (
-    TrainConfig,
-    evaluate,
-    learning_rate_share,
-    load_model,
-    new_model,
-    save_model,
-    train,
-)
+from ramify.training.models import load_model, new_model, save_model
+from ramify.training.optimizers import learning_rate_share
+from ramify.training.trainers import evaluate, train
 
 ROWS = [completion_example([1, 4 + n % 6], [10 + n % 6, 4 + n % 6], 2) for n in range(24)]
 
@@ -122,10 +117,10 @@ def test_a_saved_model_is_loaded_in_bfloat16_by_transformers(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "neither max_steps nor max_seconds"),
+        ({}, "neither max_steps nor max_seconds nor epochs"),
         ({"max_steps": 0}, "max_steps is 0; it must be more than 0"),
         ({"max_steps": 1, "learning_rate": -1.0}, "learning_rate is -1.0; it must be more than 0"),
-        ({"max_steps": 1, "schedule": "cosine"}, "schedule is 'cosine'; it must be constant or linear"),
+        ({"max_steps": 1, "schedule": "cube"}, "schedule is 'cube'; it must be constant, linear or cosine"),
     ],
 )
 def test_settings_that_cannot_train_are_refused(fields: dict[str, Any], message: str) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "open_models",
     "open_workspace",
     "place",
+    "place_meant",
     "remember",
     "without_password",
 ]
@@ -62,6 +63,11 @@ def open_workspace(given: str | None) -> "Iterator[Database]":
     with Database.open(where, create=False) as database:
         remember(where, settings)
         yield database
+
+
+def place_meant(given: str | None = None) -> str:
+    """The path or URL of the workspace meant, without opening it. Raises InputError where none is."""
+    return _meant(given, Settings.load())[0]
 
 
 def _meant(given: str | None, settings: Settings) -> tuple[str, str]:

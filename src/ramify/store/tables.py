@@ -378,6 +378,8 @@ lab_runs = Table(
     _text("created_at"),
     _text("ended_at", nullable=True),
     CheckConstraint("state IN ('running', 'completed', 'cancelled', 'failed')", name="state"),
+)
+
 # ---------------------------------------------------------------- batch jobs
 
 jobs = Table(

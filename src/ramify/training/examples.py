@@ -43,6 +43,11 @@ class Example:
         """How many tokens the row teaches. The first token of a row has no predecessor, so it is never counted."""
         return sum(label != IGNORED for label in self.labels[1:])
 
+    @property
+    def ended(self) -> bool:
+        """Whether the last token is learned: of a completion that has its EOS, the model learns to stop there."""
+        return bool(self.labels) and self.labels[-1] != IGNORED
+
 
 def from_segments(segments: Sequence[Segment]) -> Example:
     """Join segments in order: prompt, completion, prompt, completion, and so on."""

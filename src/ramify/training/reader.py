@@ -1,0 +1,138 @@
+"""A model as training reads it: from a batch to hidden states and an output projection, never to all logits.
+
+What the projection alone cannot say (a soft cap, a scale on the logits) is found out by trying at the start; such a model gives
+all its logits. Packing is tried too: a row must say alone what it says among others.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ramify.errors import UnsupportedError
+from ramify.training.attention import PACKED, register
+from ramify.training.batches import Batch
+from ramify.training.loss import masked_loss, select_learned, token_logprobs
+
+__all__ = ["Reader"]
+
+TOLERANCE = 2e-3
+"""How far two ways to the same logits may differ, relative to the largest one, in float32."""
+
+
+class Reader:
+    """Gives the loss and the log-probabilities of a batch's learned tokens."""
+
+    def __init__(self, model: Any, *, packing: bool = False, bf16: bool = False, compile: bool = False) -> None:
+        """model: a causal LM of transformers, or PEFT's around one. Raises UnsupportedError for one that cannot be packed."""
+        self.model = model
+        inner = model.get_base_model() if hasattr(model, "peft_config") else model
+        self.device = next(inner.parameters()).device
+        self.packing, self.bf16 = packing, bf16
+        self._causal = inner
+        self._body: Callable[..., Any] = inner.base_model
+        self._head = inner.get_output_embeddings()
+        self._own_attention = str(inner.config._attn_implementation)
+        if packing:
+            register()
+            inner.set_attn_implementation(PACKED)
+        elif compile and self.device.type == "cpu":
+            inner.set_attn_implementation(register())  # pays when compiled
+        self.whole = not self._projects()
+        """Whether all logits are computed, because the projection alone does not give them."""
+        if packing:
+            self._try_packing()
+        if compile:
+            self._body = torch.compile(inner.base_model, dynamic=True)
+
+    def loss(self, batch: Batch) -> tuple[Tensor, int]:
+        """The sum of -log p over the learned tokens in nats, and their number."""
+        with self._autocast():
+            features = self._features(batch)
+            if self.whole:
+                selected, targets = select_learned(features, batch.labels)
+                return cross_entropy(selected.float(), targets, reduction="sum"), len(targets)
+            return masked_loss(features, self._head.weight, batch.labels, bias=self._bias)
+
+    def logprobs(self, batch: Batch) -> Tensor:
+        """(N,) log p of each learned token in nats, in the order of `batch.rows`."""
+        with self._autocast():
+            selected, targets = select_learned(self._features(batch), batch.labels)
+            if self.whole:
+                return -cross_entropy(selected.float(), targets, reduction="none")
+            return token_logprobs(selected, self._head.weight, targets, bias=self._bias)
+
+    def row_logprobs(self, batch: Batch) -> Tensor:
+        """(B,) the sum of each row's."""
+        sums = torch.zeros(len(batch.lengths), dtype=torch.float32, device=self.device)
+        return sums.index_add(0, batch.rows, self.logprobs(batch))
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
+
+    def _features(self, batch: Batch) -> Tensor:
+        """(B, T, D), or (B, T, V) where all logits are computed."""
+        given: dict[str, Any] = {"input_ids": batch.token_ids, "use_cache": False}
+        if batch.packed:
+            given |= {"position_ids": batch.position_ids, "ramify_lengths": batch.lengths}
+        if self.whole:
+            return self._causal(**given).logits  # type: ignore[no-any-return]
+        return self._body(**given).last_hidden_state  # type: ignore[no-any-return]
+
+    @property
+    def _bias(self) -> Tensor | None:
+        return getattr(self._head, "bias", None)
+
+    def _sample(self, *lengths: int) -> list[Tensor]:
+        size = self._head.weight.shape[0]
+        generator = torch.Generator().manual_seed(0)
+        return [torch.randint(min(size, 1000), (1, length), generator=generator).to(self.device) for length in lengths]
+
+    def _projects(self) -> bool:
+        """Whether the output projection of the hidden states is the model's logits."""
+        (ids,) = self._sample(5)
+        given: dict[str, Any] = {"input_ids": ids, "use_cache": False}
+        if self.packing:
+            given |= {"position_ids": torch.arange(5, device=self.device).unsqueeze(0), "ramify_lengths": (5,)}
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                said = self._causal(**given).logits
+                made = self._head(self._body(**given).last_hidden_state)
+        except (NotImplementedError, TypeError) as error:
+            raise self._unpackable() from error
+        finally:
+            self.model.train(was_training)
+        return _alike(said, made)
+
+    def _try_packing(self) -> None:
+        first, second = self._sample(5, 7)
+        both = Batch(torch.cat([first, second], 1), torch.zeros(1, 12, dtype=torch.long), (5, 7), packed=True)
+        alone = Batch(second, torch.zeros(1, 7, dtype=torch.long), (7,), packed=True)
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                together, single = self._features(both)[:, 5:], self._features(alone)
+                packed = together if self.whole else self._head(together)
+                self._causal.set_attn_implementation(self._own_attention)
+                plain = self._causal(input_ids=second, use_cache=False).logits
+        finally:
+            self._causal.set_attn_implementation(PACKED)
+            self.model.train(was_training)
+        if not _alike(together, single) or not _alike(packed, plain):
+            raise self._unpackable()
+
+    def _unpackable(self) -> UnsupportedError:
+        return UnsupportedError(
+            f"{type(self._causal).__name__} cannot be packed: its rows would see each other, or its attention is its own; "
+            "train it without packing"
+        )
+
+
+def _alike(left: Tensor, right: Tensor) -> bool:
+    return bool((left - right).abs().max() <= TOLERANCE * right.abs().max().clamp(min=1.0))
