@@ -196,6 +196,8 @@ class Database:
     @cached_property
     def labs(self) -> LabRuns:
         return LabRuns(self)
+
+    @cached_property
     def jobs(self) -> Jobs:
         return Jobs(self)
 
