@@ -38,7 +38,7 @@ JSON_PROMPT = (
     "<|im_start|>user\nTransfer 100 rubles to Mike<|im_end|>\n<|im_start|>assistant\n"
 )
 JSON_ANSWER = '{"contractor": "Mike", "sum": 100, "currency": "RUB"}'
-SAMPLING: dict[str, Any] = {"do_sample": True, "temperature": 0.8, "top_p": 0.95, "max_new_tokens": 400}
+SAMPLING: dict[str, Any] = {"do_sample": True, "temperature": 0.6, "top_p": 0.9, "max_new_tokens": 400}
 GREEDY: dict[str, Any] = {"do_sample": False, "max_new_tokens": 100}
 START, END = "<!-- evaluation -->", "<!-- /evaluation -->"
 
@@ -139,7 +139,8 @@ def report(model: Measured, losses: tuple[float, float] | None) -> str:
     if losses:
         table.append(("Held-out TinyStories", f"{losses[0]:.3f} nats a token, {losses[1]:.3f} bits a byte"))
     lines = ["| measure | result |", "|---|---|", *(f"| {what} | {result} |" for what, result in table), ""]
-    lines += ["### Ten stories, seeds 0 to 9", "", "Temperature 0.8, top_p 0.95, at most 400 new tokens.", ""]
+    settings = f"Temperature {SAMPLING['temperature']}, top_p {SAMPLING['top_p']}, at most {SAMPLING['max_new_tokens']} new tokens."
+    lines += ["### Ten stories, seeds 0 to 9", "", settings, ""]
     for seed, sample in enumerate(stories):
         lines += [f"**Seed {seed}**{'' if sample.ended else ' (cut at 400 tokens)'}", "", *_quoted(sample.text), ""]
     lines += ["**Greedy**" + ("" if greedy_story.ended else " (cut at 400 tokens)"), "", *_quoted(greedy_story.text), ""]
