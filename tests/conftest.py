@@ -34,6 +34,47 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of a real PostgreSQL, started for this run."""
+    from store import postgres
+
+    with postgres.running() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def empty_workspaces(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """Migrated once a run, copied for each test."""
+    from ramify.store import Database
+    from store import postgres
+
+    made: dict[str, str] = {}
+
+    def make(kind: str) -> str:
+        if kind not in made:
+            if kind == "sqlite":
+                where = str(tmp_path_factory.mktemp("empty") / "empty.ramify")
+            else:
+                where = postgres.fresh(request.getfixturevalue("postgresql"))
+            Database.open(where).close()
+            made[kind] = where
+        return made[kind]
+
+    return make
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def where(request: pytest.FixtureRequest, tmp_path: Path, empty_workspaces: Callable[[str], str]) -> str:
+    """The path or URL of an empty workspace; each test that asks for it runs on both databases."""
+    from store import postgres
+
+    empty = empty_workspaces(request.param)
+    if request.param == "postgresql":
+        return postgres.fresh(request.getfixturevalue("postgresql"), like=empty)
+    return shutil.copy(empty, tmp_path / "w.ramify")
+
+
+@pytest.fixture(scope="session")
 def load() -> Callable[[str], Any]:
     """`load(name)` gives the ramify model made here under that name (or "tiny"), in float32, loaded once a run."""
     import models_made_here

@@ -243,8 +243,8 @@ def test_a_real_migration_that_is_killed_after_any_statement_leaves_the_old_work
 
 
 @pytest.mark.parametrize("old", [file.stem for file in SCHEMAS[:-1]])
-def test_a_real_migration_that_is_killed_on_postgresql_leaves_the_old_workspace(old: str, server: str) -> None:
-    where = postgres.fresh(server)
+def test_a_real_migration_that_is_killed_on_postgresql_leaves_the_old_workspace(old: str, postgresql: str) -> None:
+    where = postgres.fresh(postgresql)
     engine = create_engine(where)
     with engine.begin() as connection:
         migrations.migrate(connection, head=old)

@@ -54,7 +54,7 @@ def full(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     where = (
         str(tmp_path_factory.mktemp("full") / "w.ramify")
         if request.param == "sqlite"
-        else postgres.fresh(request.getfixturevalue("server"))
+        else postgres.fresh(request.getfixturevalue("postgresql"))
     )
     with Database.open(where) as db:
         fill(db)

@@ -1,7 +1,6 @@
 """The beam tree by hand: grow, look, decide, save, come back."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,8 +29,8 @@ A, B, C, EOS = range(4)
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Any:
-    with Database.open(tmp_path / "w.ramify") as opened:
+def database(where: str) -> Any:
+    with Database.open(where) as opened:
         yield opened
 
 
@@ -134,10 +133,10 @@ def test_a_tree_is_read_marked_and_saved_without_its_model(tree: BeamTree) -> No
     assert (made.text, made.finish_reason) == ("bc", "eos")
 
 
-def test_a_workspace_that_cannot_be_written_can_be_looked_at(tree: BeamTree, tmp_path: Path) -> None:
+def test_a_workspace_that_cannot_be_written_can_be_looked_at(tree: BeamTree, where: str) -> None:
     (end,) = tree.beam_out(tokens=[B])
     seen = tree.candidates(end)
-    with Database.open(tmp_path / "w.ramify", read_only=True) as readable:
+    with Database.open(where, read_only=True) as readable:
         again = BeamTree.start(readable, tree.model, tree.record.sample_id)
         assert again.candidates(end) == seen
         assert again.candidates(end, search="c").shown[0].text == "c"

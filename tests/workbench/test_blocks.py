@@ -1,7 +1,6 @@
 """Block by block on a model that writes "b\\n\\n" twice and then ends."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -27,8 +26,8 @@ TABLE = {
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with Database.open(tmp_path / "work.ramify") as opened:
+def database(where: str) -> Iterator[Database]:
+    with Database.open(where) as opened:
         yield opened
 
 

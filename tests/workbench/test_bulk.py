@@ -7,7 +7,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,12 +24,7 @@ from workbench.test_making_completions import TABLE
 
 
 @pytest.fixture
-def where(tmp_path: Path) -> Path:
-    return tmp_path / "w.ramify"
-
-
-@pytest.fixture
-def ws(where: Path) -> Iterator[Workspace]:
+def ws(where: str) -> Iterator[Workspace]:
     with Workspace.open(where) as opened:
         yield opened
 
@@ -240,25 +234,25 @@ def work(where: str, heard: int) -> None:
         ws.generate_all(model=Model(slow), batch_size=4, progress=lambda _: os.write(heard, b"."))
 
 
-def forked(where: Path, heard: int = 2) -> int:
+def forked(where: str, heard: int = 2) -> int:
     child = os.fork()
     if child == 0:
         try:
-            work(str(where), heard)
+            work(where, heard)
             os._exit(0)
         except BaseException:
             os._exit(1)
     return child
 
 
-def check_all_once(where: Path, samples: int) -> None:
+def check_all_once(where: str, samples: int) -> None:
     with Workspace.open(where) as ws:
         assert ws.database.problems() == []
         assert Counter(map(len, texts(ws).values())) == {1: samples}
         assert {c.text for s in ws.samples.list(limit=10_000) for c in ws.completions.of(s.id)} == {"bc"}
 
 
-def kill_many_times(where: Path, times: int) -> None:
+def kill_many_times(where: str, times: int) -> None:
     with Workspace.open(where) as ws:
         ws.samples.add_many([("a", "", "")] * 30 * times)
     before, rng = 0, random.Random(0)
@@ -283,16 +277,16 @@ def kill_many_times(where: Path, times: int) -> None:
     check_all_once(where, 30 * times)
 
 
-def test_killed_again_and_again_no_sample_is_lost_or_done_twice(where: Path) -> None:
+def test_killed_again_and_again_no_sample_is_lost_or_done_twice(where: str) -> None:
     kill_many_times(where, 3)
 
 
 @pytest.mark.slow
-def test_killed_at_forty_instants_no_sample_is_lost_or_done_twice(where: Path) -> None:
+def test_killed_at_forty_instants_no_sample_is_lost_or_done_twice(where: str) -> None:
     kill_many_times(where, 40)
 
 
-def test_two_processes_that_run_the_same_do_every_sample_once(where: Path) -> None:
+def test_two_processes_that_run_the_same_do_every_sample_once(where: str) -> None:
     with Workspace.open(where) as ws:
         ws.samples.add_many([("a", "", "")] * 30)
     children = [forked(where) for _ in range(2)]

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -28,8 +29,8 @@ TABLE = {
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with Database.open(tmp_path / "work.ramify") as opened:
+def database(where: str) -> Iterator[Database]:
+    with Database.open(where) as opened:
         yield opened
 
 
@@ -143,6 +144,80 @@ def test_picked_tokens_are_exactly_the_ids_and_each_pick_is_one_forward_pass_of_
         record = session.save()
     assert (record.text, record.token_ids, record.finish_reason, record.truncated) == ("c", (2, 3), "eos", False)
     assert record.spans == (SpanRecord(0, 2, "picked"),)
+
+
+HALVES = ["a", "ab", "b", " ", "\n", b"\xf0\x9f", b"\xa6\x94", " a"]
+"""Among them the two halves of a hedgehog."""
+
+
+def halves() -> Model:
+    return Model(ScriptedBackend(lambda ids: [-i / 4 for i in range(len(HALVES))] + [-3.0], codec=ScriptedTokenizer(HALVES)))
+
+
+def test_whitespace_and_halves_of_a_character_are_picked_as_they_are(database: Database, sample: SampleRecord) -> None:
+    with TokenByToken(database, halves(), sample) as session:
+        offered = {c.token_id: c.text for c in session.candidates(9).shown}
+        assert offered == {0: "a", 1: "ab", 2: "b", 3: " ", 4: "\n", 5: "\ufffd", 6: "\ufffd\ufffd", 7: " a", 8: "<eos>"}
+        seen = []
+        for token_id in (3, 4, 5, 6, 7, 3):
+            session.pick(token_id)
+            seen.append(session.text)
+        assert [text.encode().decode() for text in seen] == seen  # valid at every step
+        assert (seen[0], seen[1], seen[3], seen[4], seen[5]) == (" ", " \n", " \n🦔", " \n🦔 a", " \n🦔 a ")
+        whole = session.save()
+        session.undo()
+        session.undo()
+        session.undo()
+        half = session.save()
+    assert (whole.text, whole.token_ids, whole.finish_reason) == (" \n🦔 a ", (3, 4, 5, 6, 7, 3), "user")
+    assert (half.text, half.token_ids) == (seen[2], (3, 4, 5))
+    (child,) = generation.continue_completion(database, halves(), half, GenerationConfig(max_new_tokens=1, logit_bias={6: 9.0}))
+    assert (child.text, child.token_ids) == (" \n🦔", (3, 4, 5, 6))
+
+
+def test_each_of_many_picks_is_one_forward_pass_of_one_token_and_undo_is_none(database: Database, sample: SampleRecord) -> None:
+    backend = ScriptedBackend(everything_follows)
+    with TokenByToken(database, Model(backend), sample, prefill="b") as session:
+        session.candidates()
+        counted = [(backend.forward_passes, backend.tokens_computed)]
+        for token_id in (0, 1, 2, 0):
+            session.pick(token_id)
+            session.candidates()
+            counted.append((backend.forward_passes, backend.tokens_computed))
+        for _ in range(3):
+            session.undo()
+            session.candidates(search="a")
+        counted.append((backend.forward_passes, backend.tokens_computed))
+        session.pick(1)
+        session.candidates()
+        counted.append((backend.forward_passes, backend.tokens_computed))
+        assert session.token_ids == (1, 0, 1)
+    steps = [(after[0] - before[0], after[1] - before[1]) for before, after in pairwise(counted)]
+    assert steps == [(1, 1)] * 4 + [(0, 0)] + [(1, 1)]
+
+
+def test_what_has_ids_is_never_tokenized_again(database: Database, sample: SampleRecord) -> None:
+    """The text "ab" would be one token, and was picked as two."""
+    config = GenerationConfig(max_new_tokens=1, logit_bias={3: 9.0})
+    with TokenByToken(database, halves(), sample) as session:
+        session.pick(0)
+        session.pick(2)
+        picked = session.save()
+    assert tuple(halves().codec.encode(picked.text)) == (1,)
+    (child,) = generation.continue_completion(database, halves(), picked, config)
+    assert child.spans == (SpanRecord(0, 2, "picked"), SpanRecord(2, 3, "sampled"))
+    (again,) = generation.continue_completion(database, halves(), child, config)
+    assert (again.text, again.token_ids) == ("ab  ", (0, 2, 3, 3))
+    assert [token.token_id for token in generation.score(database, halves(), again).tokens] == [0, 2, 3, 3]
+    edited = editing.edit(database, again, "ab  b", model=halves())
+    assert (edited.token_ids, edited.branch_position) == ((0, 2, 3, 3, 2), 4)
+    # Under another model the same text has other ids, made once.
+    backend = ScriptedBackend(lambda ids: [0.0, 0.0, -1.0, -9.0], codec=ScriptedTokenizer(["ab", " ", "a"]))
+    backend.info = replace(backend.info, name="other", fingerprint="other")
+    (grown,) = generation.continue_completion(database, Model(backend), again, GenerationConfig(max_new_tokens=1))
+    assert grown.token_ids is not None
+    assert grown.token_ids[:3] == (0, 1, 1)
+    assert database.tokenizations.of(again.id, "other") == (0, 1, 1)
 
 
 def test_picking_may_stop_anywhere_and_the_model_may_finish_the_rest(database: Database, sample: SampleRecord) -> None:

@@ -16,6 +16,7 @@ from ramify.models.registry import Registry
 from ramify.models.remote import Remote, Retries
 from ramify.models.scripted import ScriptedBackend, ScriptedTokenizer
 from ramify.store.records import CompletionRecord, SpanRecord
+from ramify.store.tables import metadata
 from ramify.workbench import remote_writing
 from ramify.workbench.workspace import Workspace
 from workbench.test_making_completions import TABLE
@@ -39,8 +40,8 @@ def environment(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture
-def ws(tmp_path: Path) -> Iterator[Workspace]:
-    with Workspace.open(tmp_path / "w.ramify") as opened:
+def ws(where: str) -> Iterator[Workspace]:
+    with Workspace.open(where) as opened:
         yield opened
 
 
@@ -109,8 +110,12 @@ def test_a_completion_by_name_says_how_it_was_made_and_keeps_no_key(ws: Workspac
     assert ws.completions.of(1) == []
     ws.redo()
     assert ws.logprobs.of(made.id)[0].tokens[1].text == " you"
-    written = b"".join(path.read_bytes() for path in Path(ws.database.where).parent.glob("w.ramify*"))
-    assert KEY.encode() not in written
+    with ws.database.reading() as connection:
+        written = repr([connection.execute(table.select()).all() for table in metadata.sorted_tables])
+    assert "id-1" in written
+    assert KEY not in written
+    for path in Path(ws.database.where).parent.glob("w.ramify*") if ws.database.dialect == "sqlite" else ():
+        assert KEY.encode() not in path.read_bytes()
 
 
 def test_local_and_remote_models_work_at_once(ws: Workspace, server: Server) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,12 +13,7 @@ from workbench.test_making_completions import TABLE
 
 
 @pytest.fixture
-def where(tmp_path: Path) -> Path:
-    return tmp_path / "stories.ramify"
-
-
-@pytest.fixture
-def ws(where: Path) -> Iterator[Workspace]:
+def ws(where: str) -> Iterator[Workspace]:
     with Workspace.open(where) as opened:
         yield opened
 
@@ -42,7 +36,7 @@ def test_one_completion_or_a_list(ws: Workspace, model: Model) -> None:
     assert [record.text for record in both] == ["b", "b"]
 
 
-def test_a_facet_prefers_what_another_one_does_not_and_everything_is_there_after_reopening(where: Path, model: Model) -> None:
+def test_a_facet_prefers_what_another_one_does_not_and_everything_is_there_after_reopening(where: str, model: Model) -> None:
     with Workspace.open(where) as ws:
         sample = ws.samples.add("a", title="letters")
         first = ws.generate(sample, model=model)
@@ -70,7 +64,7 @@ def test_a_facet_prefers_what_another_one_does_not_and_everything_is_there_after
         ]
 
 
-def test_records_stand_for_their_ids_everywhere(where: Path, model: Model) -> None:
+def test_records_stand_for_their_ids_everywhere(where: str, model: Model) -> None:
     with Workspace.open(where) as ws:
         sample = ws.samples.add(prompt="a", title="letters", group="legal/old")
         chat = ws.samples.add(messages=[{"role": "user", "content": "a"}])
