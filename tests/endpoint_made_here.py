@@ -26,6 +26,15 @@ class Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(ConnectionError):
             reply(self)
 
+    def do_GET(self) -> None:
+        with self.server.lock:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            self.server.got.append({"path": self.path, "headers": headers})
+        page = self.server.pages.get(self.path)
+        reply = says({"error": {"message": "no such page"}}, 404) if page is None else says(page)
+        with contextlib.suppress(ConnectionError):
+            reply(self)
+
     def log_message(self, *_: object) -> None: ...
 
     def begin(self, status: int, headers: dict[str, str]) -> None:
@@ -50,6 +59,9 @@ class Server(ThreadingHTTPServer):
         self.script: list[Reply] = []
         self.always: Reply | None = None
         self.asked: list[dict[str, Any]] = []
+        self.pages: dict[str, object] = {}
+        """What GET finds at a path."""
+        self.got: list[dict[str, Any]] = []
         self.left = threading.Event()
         """Set when a client closed the connection that a reply was holding open."""
 
@@ -96,7 +108,7 @@ def says(content: object, status: int = 200, kind: str = "application/json", **h
 
 
 def streams(chunks: Sequence[object], *, done: bool = True, then: str = "end", kind: str = "text/event-stream") -> Reply:
-    """Events, each JSON or a text to the letter, or a comment if it begins with a colon.
+    """Events, each JSON or a text to the letter, a comment if it begins with a colon, or lines with their own names.
 
     Then the end: "end", "break" in the middle of a chunk, or "hold" open."""
 
@@ -104,7 +116,7 @@ def streams(chunks: Sequence[object], *, done: bool = True, then: str = "end", k
         handler.begin(200, {"Content-Type": kind, "Transfer-Encoding": "chunked"})
         for chunk in [*chunks, *(["[DONE]"] if done else [])]:
             said = chunk if isinstance(chunk, str) else json.dumps(chunk)
-            data = f"{'' if said.startswith(':') else 'data: '}{said}\n\n".encode()
+            data = f"{'' if said.startswith((':', 'event: ')) else 'data: '}{said}\n\n".encode()
             handler.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
             handler.wfile.flush()
         if then == "hold":

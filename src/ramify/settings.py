@@ -35,6 +35,8 @@ class Settings:
     """RAMIFY_BASE_URL: the server that `Completion` asks; None means this process. Its key is in RAMIFY_API_KEY."""
     openai_base_url: str | None = None
     """OPENAI_BASE_URL: where `openai:NAME` is asked for; None means OpenAI's own address."""
+    anthropic_base_url: str | None = None
+    """ANTHROPIC_BASE_URL: where `anthropic:NAME` is asked for; None means Anthropic's own address."""
 
     @classmethod
     def load(cls, env: Mapping[str, str] = os.environ) -> "Settings":
@@ -52,6 +54,7 @@ class Settings:
             workspace=given.get("RAMIFY_WORKSPACE"),
             base_url=given.get("RAMIFY_BASE_URL"),
             openai_base_url=given.get("OPENAI_BASE_URL"),
+            anthropic_base_url=given.get("ANTHROPIC_BASE_URL"),
         )
 
 

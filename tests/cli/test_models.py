@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from tests import models_made_here
 from tests.cli.conftest import Run
+from tests.endpoint_made_here import serving
+from tests.endpoint_with_a_model import Manners, behaves
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,28 @@ def test_a_remote_model_gets_a_name_with_its_endpoint(ramify: Run) -> None:
     assert ramify("models", "remove", "far").stdout == "far is forgotten\n"
 
 
+def test_a_remote_model_is_probed_and_its_card_is_shown(ramify: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-never-shown-never-shown")
+    with serving() as server:
+        server.always = behaves(Manners(prefill="doubled", top_k="ignored", top=5))
+        ramify("models", "add", "far", "openai:small", "--base-url", server.url, "--api-key-env", "MY_KEY")
+        assert "card" not in ramify("models", "show", "far").stdout
+        probed = ramify("models", "probe", "far")
+        assert probed.exit_code == 0, probed.stderr
+        asked = len(server.asked)
+        shown = ramify("models", "show", "far")
+        card = json.loads(ramify("models", "show", "far", "--json").stdout)["card"]
+        assert (json.loads(ramify("models", "probe", "far", "--json").stdout)["findings"].keys()) == card["findings"].keys()
+    for said in (probed.stdout, shown.stdout):
+        lines = [" ".join(line.split()) for line in said.splitlines()]
+        assert "a begun answer is continued doubled: it repeats a begun answer before it goes on" in lines
+        assert "top_logprobs 5" in lines
+        assert any(line.startswith("top_k ignored: it takes top_k 1 and samples as without it") for line in lines)
+        assert "sk-never" not in said
+    assert (card["findings"]["prefill"]["verdict"], card["top_logprobs"]) == ("doubled", 5)
+    assert asked > 10
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -49,7 +73,7 @@ def test_a_remote_model_gets_a_name_with_its_endpoint(ramify: Run) -> None:
         (["add", "two words", "."], "'two words' cannot be a model's name"),
         (["add", "mine", "nowhere"], "there is no folder 'nowhere'"),
         (["probe", "tinny"], "did you mean 'tiny'?"),
-        (["probe", "openai:gpt-4o"], "'openai:gpt-4o' is a remote model"),
+        (["probe", "openai:gpt-4o", "--device", "cpu"], "--device is about loading a model, and openai:gpt-4o is remote"),
         (["add", "far", "openai:a", "--base-url", "nowhere"], "base_url is not an address"),
         (["add", "mine", ".", "--dialect", "vllm"], "is not remote and has no endpoint"),
     ],

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.endpoint_made_here import Server, chat, delta, says, serving, streams
+from tests.endpoint_with_a_model import Manners, behaves
 
 from ramify.engine.model import Model
 from ramify.errors import RemoteError, UnsupportedError
@@ -328,3 +329,58 @@ def test_an_endpoint_that_can_scores_a_text_and_others_refuse(ws: Workspace, ser
         ws.score(made, model=far(server))
     with pytest.raises(UnsupportedError, match="far cannot score an answer to messages"):
         ws.score(ws.write(ws.samples.add(HELLO), "b"), model=far(server, dialect="vllm"))
+
+
+# --- what was measured of an endpoint
+
+
+def test_a_card_decides_what_is_asked_for_and_prices_what_came(ws: Workspace, server: Server) -> None:
+    prices = {"prompt": "0.001", "completion": "0.01"}
+    server.pages["/v1/models"] = {"data": [{"id": "big", "pricing": prices}]}
+    server.always = behaves(Manners(top=2))
+    sample = ws.samples.add("Once")
+    with far(server) as model:
+        model.probe()
+        made = one(ws.generate(sample, model=model, max_new_tokens=3))
+        assert server.bodies[-1]["logprobs"] == 2
+        assert made.details["remote"]["usage"]["completion_tokens"] == 3
+        assert made.details["remote"]["cost_usd"] == pytest.approx(0.001 + 0.03)
+        server.always = behaves(Manners(top=None))
+        model.probe()
+        ws.generate(sample, model=model, max_new_tokens=3)
+        assert "logprobs" not in server.bodies[-1]
+
+
+def test_a_begun_answer_is_not_cut_where_the_endpoint_does_not_repeat_it(ws: Workspace, server: Server) -> None:
+    sample = ws.samples.add(HELLO)
+    server.always = behaves(Manners())
+    with far(server) as model:
+        model.probe()
+        server.script = [says(chat("haha")), streams([delta("ha"), delta("ha", finish="stop")])]
+        assert one(ws.generate(sample, model=model, prefill="ha", max_new_tokens=3)).text == "hahaha"
+        draft = ws.draft(sample, model=model, prefill="ha", max_new_tokens=3)
+        assert "".join(event.text for event in draft.events()) == "haha"  # type: ignore[union-attr]
+        assert draft.save().text == "hahaha"
+
+
+def test_anthropics_messages_make_completions_in_the_workspace(
+    ws: Workspace, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+    server.always = behaves(Manners(spoken=True))
+    sample = ws.samples.add(HELLO)
+    made = one(ws.generate(sample, model="anthropic:claude-small", prefill="Sure,", max_new_tokens=3))
+    assert (made.model, made.truncated, made.text[:5]) == ("anthropic:claude-small", True, "Sure,")
+    assert made.details["remote"]["usage"]["completion_tokens"] == 3
+    draft = ws.draft(sample, model="anthropic:claude-small", max_new_tokens=3)
+    assert len(list(draft.events())) > 1
+    further = one(ws.continue_(made, max_new_tokens=3))
+    assert further.text.startswith(made.text)
+    assert server.bodies[-1]["messages"][-1] == {"role": "assistant", "content": made.text}
+    with pytest.raises(UnsupportedError, match="takes messages only"):
+        ws.generate(ws.samples.add("Once"), model="anthropic:claude-small", max_new_tokens=3)
+    ws.close()
+    kept = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    assert b"claude-small" in kept
+    assert KEY.encode() not in kept

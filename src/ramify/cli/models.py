@@ -12,6 +12,7 @@ from ramify.cli import options, render
 
 if TYPE_CHECKING:
     from ramify.engine.model import Model
+    from ramify.models.cards import Card
     from ramify.models.registry import Entry
 
 __all__ = ["app", "examine"]
@@ -23,11 +24,16 @@ app = typer.Typer(
     help="Names of models: list, show, add, remove, probe, convert.",
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A name of `ramify models list`, a folder, or hf:org/name.")]
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="A name of `ramify models list`, a folder, hf:org/name, openai:NAME, anthropic:NAME."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 PROBE_PROMPT = "Once upon a time"
 CHECKED_TOKENS, TIMED_TOKENS = 16, 64
+PROBE_TIMEOUT_S = 60.0
+"""The longest silence after one of a probe's questions."""
 
 
 def _echo(text: str) -> None:
@@ -55,17 +61,42 @@ def show(
     allow_pickle: options.AllowPickle = False,
     trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
-    """What stands behind a name: its files, fingerprint and settings. Nothing is loaded; a hub model is not downloaded."""
+    """What stands behind a name: its files, fingerprint and settings, or its endpoint and what a probe found there.
+
+    Nothing is loaded or asked; a hub model is not downloaded.
+    """
     from ramify.models.registry import Registry
 
     entry = Registry().show(name)
     found = dataclasses.asdict(entry)
     if not entry.target.startswith("hf:") and Path(entry.target).expanduser().exists():
         found |= _folder(entry, allow_pickle, trust_remote_code)
+    if entry.endpoint is not None:
+        from ramify.models.cards import Cards
+        from ramify.settings import Settings
+
+        settings = Settings.load()
+        settled = entry.endpoint.settle(settings)
+        found["endpoint"] = dataclasses.asdict(settled)
+        card = Cards(settings).of(settled, entry.target.split(":", 1)[1])
+        found["card"] = None if card is None else dataclasses.asdict(card) if as_json else _told(card)
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False, indent=1))
     else:
         _print(found)
+
+
+def _told(card: "Card") -> dict[str, Any]:
+    """A card for a person: its findings one a line, in the order of ASKED."""
+    from ramify.models.cards import ASKED
+
+    told = {
+        name: value
+        for name, value in dataclasses.asdict(card).items()
+        if name not in ("findings", "model", "base_url", "dialect")
+    }
+    found = {ASKED[name]: f"{each.verdict}: {each.because}" for name, each in card.findings.items() if name in ASKED}
+    return {**told, "found": found}
 
 
 def _folder(entry: "Entry", allow_pickle: bool, trust_remote_code: bool) -> dict[str, Any]:
@@ -90,22 +121,20 @@ def _folder(entry: "Entry", allow_pickle: bool, trust_remote_code: bool) -> dict
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="One word: letters, digits and . _ @ + -")],
     target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="A folder in Hugging Face format, hf:org/name, or openai:NAME.")
+        str, typer.Argument(metavar="TARGET", help="A folder in Hugging Face format, hf:org/name, openai:NAME or anthropic:NAME.")
     ],
     adapter: options.Adapter = None,
     revision: options.Revision = None,
     note: Annotated[str, typer.Option(metavar="TEXT", help="A line for `ramify models list`.")] = "",
-    base_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="openai:NAME: the endpoint, if not the environment's.")
-    ] = None,
+    base_url: Annotated[str | None, typer.Option(metavar="URL", help="Remote: the endpoint, if not the environment's.")] = None,
     api_key_env: Annotated[
-        str | None, typer.Option(metavar="VARIABLE", help="openai:NAME: the environment variable that holds the key.")
+        str | None, typer.Option(metavar="VARIABLE", help="Remote: the environment variable that holds the key.")
     ] = None,
     dialect: Annotated[
         str | None, typer.Option(metavar="SERVER", help="openai:NAME: openai, compatible, vllm, llama.cpp, ollama or openrouter.")
     ] = None,
     prefill: Annotated[
-        str | None, typer.Option(metavar="STYLE", help="openai:NAME: continue_final_message or assistant_turn.")
+        str | None, typer.Option(metavar="STYLE", help="Remote: continue_final_message or assistant_turn.")
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Even if the name is taken.")] = False,
 ) -> None:
@@ -157,7 +186,24 @@ def probe(
     allow_pickle: options.AllowPickle = False,
     trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
-    """Load a model and try it: what it is, how fast it is, and whether its cache changes nothing (exit code 1 if it does)."""
+    """Load a model and try it: what it is, how fast it is, and whether its cache changes nothing (exit code 1 if it does).
+
+    A remote model is asked some twenty short questions, and what its endpoint honours, ignores, doubles or refuses is kept as its
+    capability card, by which requests are checked from then on.
+    """
+    from ramify.models.registry import is_remote
+
+    if is_remote(name):
+        given = {
+            "--precision": precision,
+            "--device": device,
+            "--adapter": adapter,
+            "--revision": revision,
+            "--allow-pickle": allow_pickle,
+            "--trust-remote-code": trust_remote_code,
+        }
+        _probe_remote(name, as_json, [option for option, value in given.items() if value])
+        return
     began = time.perf_counter()
     with options.open_model(
         name,
@@ -177,6 +223,20 @@ def probe(
     if not found["cached_equals_uncached"]:
         render.note("cached and uncached decoding differ: do not trust this model's completions here")
         raise typer.Exit(1)
+
+
+def _probe_remote(name: str, as_json: bool, given: list[str]) -> None:
+    from ramify.errors import InputError
+    from ramify.models.remote import connect
+
+    if given:
+        raise InputError(f"{given[0]} is about loading a model, and {name} is remote; leave it out")
+    with connect(name, timeout_s=PROBE_TIMEOUT_S) as remote:
+        card = remote.probe()
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(card), ensure_ascii=False, indent=1))
+    else:
+        _print({"name": name, "base_url": card.base_url, "dialect": card.dialect, **_told(card)})
 
 
 def examine(model: "Model") -> dict[str, Any]:

@@ -1,18 +1,18 @@
 """Names of models, and what exactly stands behind a name.
 
-Built-in names need no entry: `tiny` (shipped in the package), `hf:org/name`, paths of folders, and `openai:NAME`, a remote
-model at the endpoint of the environment. Other names are entries of `models.json` in the data folder; it is written whole and
-renamed into place, under a lock, so that no reader sees half of it.
+Built-in names need no entry: `tiny` (shipped in the package), `hf:org/name`, paths of folders, and `openai:NAME` and
+`anthropic:NAME`, remote models at the endpoint of the environment. Other names are entries of `models.json` in the data folder;
+it is written whole and renamed into place, under a lock, so that no reader sees half of it.
 """
 
 import contextlib
+import dataclasses
 import difflib
 import hashlib
 import importlib.resources
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -21,7 +21,8 @@ from typing import Any
 
 from ramify.errors import InputError, ModelNotFoundError, UnsupportedError
 from ramify.models import loading
-from ramify.models.endpoints import Endpoint
+from ramify.models.endpoints import PROVIDERS, Endpoint
+from ramify.models.kept_files import locked, replace_json
 from ramify.models.loading import ModelFolder
 from ramify.settings import Settings
 
@@ -29,8 +30,8 @@ __all__ = ["BUILT_IN", "Entry", "Fingerprint", "Registry", "fingerprint", "is_re
 
 BUILT_IN = {"tiny": "the embedded model: short stories and small structured requests, shipped in the package"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*")
-LATER = ("gguf:", "anthropic:", "ollama:")
-REMOTE = re.compile(r"openai:(?=\S)[^\x00-\x1f\x7f]*\S")
+LATER = ("gguf:", "ollama:")
+REMOTE = re.compile(r"(openai|anthropic):(?=\S)[^\x00-\x1f\x7f]*\S")
 FORMAT = 1
 
 
@@ -40,7 +41,7 @@ class Entry:
 
     name: str
     target: str
-    """A folder, `hf:org/name`, another built-in name, or `openai:NAME` with the endpoint's own name of the model."""
+    """A folder, `hf:org/name`, another built-in name, or `openai:` or `anthropic:` with the endpoint's name of the model."""
     adapter: str | None = None
     revision: str | None = None
     note: str = ""
@@ -91,12 +92,12 @@ class Registry:
         known = {entry.name: entry for entry in self.list()}
         if name in known:
             return known[name]
-        if name.startswith("openai:"):
-            return Entry(name=name, target=_remote(name), endpoint=Endpoint())
+        if _is_far(name):
+            return Entry(name=name, target=_remote(name), endpoint=_spoken(name, Endpoint()))
         if name.startswith(LATER):
             raise UnsupportedError(
-                f"{name!r}: this version runs local models in Hugging Face format, and remote ones as openai:NAME; "
-                "give a folder, a registered name, or a hub name such as hf:org/name"
+                f"{name!r}: this version runs local models in Hugging Face format, and remote ones as openai:NAME "
+                "or anthropic:NAME; give a folder, a registered name, or a hub name such as hf:org/name"
             )
         if name.startswith("hf:") or "/" in name or os.sep in name or Path(name).expanduser().exists():
             return Entry(name=name, target=name)
@@ -150,7 +151,7 @@ class Registry:
     ) -> Entry:
         """Give a folder, hub model or remote model a name. Folders are kept as absolute paths, and must exist.
 
-        endpoint: where a target `openai:NAME` is asked; unset, what the environment says.
+        endpoint: where a target `openai:NAME` or `anthropic:NAME` is asked; unset, what the environment says.
         Raises InputError for a name that is not one word or is taken (unless replace=True; built-in names never are), and for
         an endpoint of what is not remote.
         """
@@ -160,7 +161,7 @@ class Registry:
             )
         if name in BUILT_IN:
             raise InputError(f"{name!r} is built in; choose another name")
-        remote = str(target).startswith("openai:")
+        remote = _is_far(str(target))
         if remote and (adapter is not None or revision is not None):
             raise InputError(f"{str(target)!r} is remote; an adapter or a revision is the endpoint's affair. Leave them out")
         if endpoint is not None and not remote:
@@ -172,7 +173,7 @@ class Registry:
             revision=revision,
             note=note,
             added_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            endpoint=(endpoint or Endpoint()) if remote else None,
+            endpoint=_spoken(str(target), endpoint or Endpoint()) if remote else None,
         )
         with self._changing() as entries:
             if name in entries and not replace:
@@ -223,11 +224,11 @@ class Registry:
     @contextlib.contextmanager
     def _changing(self) -> Iterator[dict[str, Entry]]:
         self._home.mkdir(parents=True, exist_ok=True)
-        with _locked(self.file.with_suffix(".lock")):
+        with locked(self.file.with_suffix(".lock")):
             entries = self._read()
             yield entries
             models = [_stored(entry) for entry in sorted(entries.values(), key=lambda entry: entry.name)]
-            _write(self.file, {"format": FORMAT, "models": models})
+            replace_json(self.file, {"format": FORMAT, "models": models})
 
 
 def is_remote(name: str, *, settings: Settings | None = None) -> bool:
@@ -238,10 +239,31 @@ def is_remote(name: str, *, settings: Settings | None = None) -> bool:
         return False
 
 
+def _is_far(target: str) -> bool:
+    return target.startswith(tuple(f"{provider}:" for provider in PROVIDERS))
+
+
 def _remote(target: str) -> str:
     if not REMOTE.fullmatch(target):
-        raise InputError(f"{target!r} names no remote model; give openai: and the endpoint's name of it, such as openai:gpt-4o")
+        provider = target.split(":")[0]
+        raise InputError(
+            f"{target!r} names no remote model; give {provider}: and the endpoint's name of it, such as openai:gpt-4o or "
+            "anthropic:claude-sonnet-4-5"
+        )
     return target
+
+
+def _spoken(target: str, endpoint: Endpoint) -> Endpoint:
+    """The endpoint in the protocol that the target's name begins with."""
+    provider = target.split(":")[0]
+    if endpoint.provider == provider:
+        return endpoint
+    if provider == "anthropic" and endpoint.dialect is None:
+        return dataclasses.replace(endpoint, dialect="anthropic")
+    raise InputError(
+        f"{target!r} speaks {provider.title()}'s protocol and dialect is {endpoint.dialect!r}; leave the dialect out, or give "
+        f"{endpoint.provider}:{target.split(':', 1)[1]}"
+    )
 
 
 def _entry(stored: Mapping[str, Any]) -> Entry:
@@ -328,7 +350,7 @@ class _HashCache:
         if self._changed:
             with contextlib.suppress(OSError):
                 self._file.parent.mkdir(parents=True, exist_ok=True)
-                _write(self._file, self._known)
+                replace_json(self._file, self._known)
 
 
 def _embedded(name: str) -> Path:
@@ -336,41 +358,4 @@ def _embedded(name: str) -> Path:
 
 
 def _renamed(folder: ModelFolder, name: str) -> ModelFolder:
-    import dataclasses
-
     return dataclasses.replace(folder, name=name)
-
-
-def _write(file: Path, content: object) -> None:
-    """Replace a file in one step."""
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as opened:
-            json.dump(content, opened, indent=1, ensure_ascii=False)
-            opened.flush()
-            os.fsync(opened.fileno())
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-@contextlib.contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    """Hold a lock file against other processes; the operating system lets go of it when a process dies."""
-    with file.open("a+b") as opened:
-        try:
-            import fcntl
-        except ImportError:
-            import msvcrt
-
-            opened.seek(0)
-            msvcrt.locking(opened.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined,unused-ignore]
-            try:
-                yield
-            finally:
-                opened.seek(0)
-                msvcrt.locking(opened.fileno(), msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        else:
-            fcntl.flock(opened, fcntl.LOCK_EX)
-            yield

@@ -1,4 +1,4 @@
-"""Models behind an OpenAI-compatible endpoint: complete, stream, and score where the endpoint can.
+"""Models behind an endpoint that speaks OpenAI's protocol or Anthropic's: complete, stream, and score where it can.
 
 They decode no branches and give no logits. What they are asked and cannot do is refused by name before anything is sent.
 
@@ -10,7 +10,6 @@ from any thread; the `a` twins from any event loop.
 import asyncio
 import concurrent.futures
 import contextlib
-import hashlib
 import json
 import queue
 import threading
@@ -19,7 +18,11 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
 from ramify.errors import CancelledError, InputError, UnsupportedError
-from ramify.models.endpoints import Endpoint
+from ramify.models import probing
+from ramify.models.cards import Abilities, Card, Cards, abilities
+from ramify.models.endpoints import Endpoint, fingerprint_at
+from ramify.models.messages_answers import MessagesAnswer
+from ramify.models.messages_fields import MESSAGES, messages_body
 from ramify.models.registry import Registry
 from ramify.models.remote_answers import (
     Answer,
@@ -56,7 +59,7 @@ CHAT, RAW = "/chat/completions", "/completions"
 
 
 def connect(name: str, *, settings: Settings | None = None, timeout_s: float = 600.0, retries: Retries | None = None) -> "Remote":
-    """The remote model behind a registered name or `openai:NAME`. Nothing is sent yet.
+    """The remote model behind a registered name, `openai:NAME` or `anthropic:NAME`. Nothing is sent yet.
 
     Raises ModelNotFoundError, or UnsupportedError for a local model's name, or InputError for a key that is not set.
     """
@@ -64,7 +67,7 @@ def connect(name: str, *, settings: Settings | None = None, timeout_s: float = 6
     entry = Registry(settings).show(name)
     if entry.endpoint is None:
         raise UnsupportedError(f"{name!r} is a local model ({entry.target}); ramify.load opens it")
-    model = entry.target.removeprefix("openai:")
+    model = entry.target.split(":", 1)[1]
     return Remote(model, entry.endpoint, name=name, settings=settings, timeout_s=timeout_s, retries=retries)
 
 
@@ -88,13 +91,19 @@ class Remote:
         settings = settings or Settings.load()
         given = endpoint or Endpoint()
         self.model = model
-        self.name = name or f"openai:{model}"
+        self.name = name or f"{given.provider}:{model}"
         self.endpoint = given.settle(settings)
         """With every default filled in."""
         self.where = f"{model!r} at {self.endpoint.base_url}"
         self._connection = Connection(
-            str(self.endpoint.base_url), given.key(settings), where=self.where, timeout_s=timeout_s, retries=retries or Retries()
+            str(self.endpoint.base_url),
+            given.key(settings),
+            where=self.where,
+            timeout_s=timeout_s,
+            retries=retries or Retries(),
+            anthropic=self.endpoint.provider == "anthropic",
         )
+        self._cards = Cards(settings)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=_serve, args=(self._loop, self._connection), name=f"ramify-remote-{model}", daemon=True
@@ -122,17 +131,44 @@ class Remote:
     @property
     def fingerprint(self) -> str:
         """Stands for the model's name at its address: 16 hexadecimal digits. What is behind it the endpoint alone knows."""
-        return hashlib.sha256(f"{self.endpoint.base_url}\n{self.model}".encode()).hexdigest()[:16]
+        return fingerprint_at(self.endpoint.base_url, self.model)
+
+    @property
+    def card(self) -> Card | None:
+        """What was measured of this model at this address, if it was (`probe`, `ramify models probe`)."""
+        return self._cards.get(self.fingerprint)
+
+    @property
+    def can(self) -> Abilities:
+        """What may be asked for, and why not."""
+        return abilities(self.endpoint, self.card)
 
     @property
     def prefills(self) -> bool:
         """Whether a prefill of chat messages may be given. One of a raw text always may."""
-        return self.endpoint.prefill is not None
+        return self.can.prefill is True
 
     @property
     def scores(self) -> bool:
         """Whether `score` may be asked for."""
-        return self.endpoint.dialect == "vllm"
+        return self.can.score is True
+
+    def alternatives(self, welcome: int) -> int | None:
+        """How many alternatives to ask for where so many are welcome; None where the endpoint is known to give no logprobs."""
+        card = self.card
+        if self.endpoint.dialect == "anthropic" or (card is not None and card.why_not("logprobs")):
+            return None
+        return welcome if card is None or card.top_logprobs is None else min(welcome, card.top_logprobs)
+
+    def probe(self) -> Card:
+        """Ask the endpoint a few cheap things (some twenty short requests), keep what it can do as its card, and return it.
+
+        Raises RemoteError where it answers nothing at all; then the card that was there stays. A single question that came to no
+        answer (a limit on requests, silence) is `unclear` on the card.
+        """
+        card = self.wait(probing.probe(self._connection, self.model, self.endpoint))
+        self._cards.keep(card)
+        return card
 
     def check(
         self, prompt: Prompt, config: GenerationSettings, *, prefill: str | None = None, logprobs: int | None = None
@@ -200,35 +236,44 @@ class Remote:
 
     def _request(
         self, prompt: Prompt, config: GenerationSettings, prefill: str | None, logprobs: int | None, *, stream: bool
-    ) -> tuple[str, dict[str, Any], Asked]:
+    ) -> tuple[str, dict[str, Any], Answer]:
         if logprobs is not None and logprobs < 0:
             raise InputError(f"logprobs is {logprobs}; give None, 0, or how many alternatives a token carries")
-        chat, asked_for = prompt_fields(prompt, prefill, self.endpoint, model=self.model)
-        settings = setting_fields(config, self.endpoint, model=self.model, chat=chat, logprobs=logprobs)
-        body = {"model": self.model, **asked_for, **settings}
-        if stream or _max_time_s(config) is not None:
+        card, dialect = self.card, self.endpoint.dialect
+        streamed = stream or _max_time_s(config) is not None
+        if streamed and card is not None and (why := card.why_not("stream")):
+            raise UnsupportedError(f"{self.where} ({dialect}) cannot be streamed from, which max_time needs too: {why}")
+        if dialect == "anthropic":
+            path = MESSAGES
+            body = messages_body(prompt, config, self.endpoint, model=self.model, prefill=prefill, logprobs=logprobs, card=card)
+        else:
+            chat, asked_for = prompt_fields(prompt, prefill, self.endpoint, model=self.model, card=card)
+            settings = setting_fields(config, self.endpoint, model=self.model, chat=chat, logprobs=logprobs, card=card)
+            path, body = CHAT if chat else RAW, {"model": self.model, **asked_for, **settings}
+        if streamed:
             body["stream"] = True
-            if self.endpoint.dialect != "compatible":  # some servers refuse fields that they do not know
+            if dialect not in ("compatible", "anthropic"):  # some servers refuse fields that they do not know
                 body["stream_options"] = {"include_usage": True}
         asked = Asked(
             where=self.where,
-            count=settings.get("n", 1),
-            stops="stop" in settings or "stop_token_ids" in settings,
-            tells_stops=self.endpoint.dialect == "vllm",
+            count=body.get("n", 1),
+            stops=bool({"stop", "stop_token_ids", "stop_sequences"} & body.keys()),
+            tells_stops=dialect in ("vllm", "anthropic"),
             logprobs=logprobs is not None,
             prefill=prefill or "",
+            doubles=False if path == RAW else self.can.doubles,
             hide=self._connection.hide,
         )
         try:
             json.dumps(body, ensure_ascii=False).encode()
         except (TypeError, ValueError) as error:
             raise InputError(f"the request cannot be written as JSON ({error}); look at the prompt's characters") from None
-        return CHAT if chat else RAW, body, asked
+        return path, body, MessagesAnswer(asked) if dialect == "anthropic" else Answer(asked)
 
     def _score_request(self, prompt: str, completion: str, top: int) -> tuple[dict[str, Any], str]:
-        if not self.scores:
+        if (why := self.can.score) is not True:
             raise UnsupportedError(
-                f"{self.where} ({self.endpoint.dialect}) cannot score a given text: it does not repeat a prompt with logprobs. "
+                f"{self.where} ({self.endpoint.dialect}) cannot score a given text: {why}. "
                 "Score with a local model, or with vLLM (dialect vllm)"
             )
         if not completion or not prompt:
@@ -237,9 +282,8 @@ class Remote:
         return {**body, "temperature": 0.0}, completion
 
     async def _complete(
-        self, path: str, body: dict[str, Any], asked: Asked, max_time_s: float | None
+        self, path: str, body: dict[str, Any], answer: Answer, max_time_s: float | None
     ) -> tuple[RemoteCompletion, ...]:
-        answer = Answer(asked)
         if max_time_s is None:
             answer.feed(await self._connection.post(path, body))
             return answer.complete()
@@ -294,7 +338,7 @@ class Remote:
                 raise
             raise self._was_cancelled() from None
 
-    def _flow(self, request: tuple[str, dict[str, Any], Asked], max_time_s: float | None, put: Put) -> Flow:
+    def _flow(self, request: tuple[str, dict[str, Any], Answer], max_time_s: float | None, put: Put) -> Flow:
         with self._lock:
             if self._end.alive:
                 return Flow(self._loop, self._connection, request, max_time_s, put)

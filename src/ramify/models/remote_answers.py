@@ -15,7 +15,7 @@ RemoteFinish = Literal["eos", "stop", "length", "time", "cancelled", "error"]
 """A part of `decoding.stopping.FinishReason`."""
 
 STOPS = ("stop", "eos", "eos_token", "end_turn", "stop_sequence")
-LENGTHS = ("length", "max_tokens")
+LENGTHS = ("length", "max_tokens", "model_context_window_exceeded")
 NOT_TOLD = object()
 SHOWN = 300
 """Characters of an endpoint's words in an error."""
@@ -80,6 +80,8 @@ class RemoteCompletion:
     reasoning: str
     """What a reasoning model thought aloud beside the text."""
     refusal: str | None
+    doubles: bool | None = None
+    """Whether the endpoint is known to repeat a prefill; None: nobody knows."""
 
     @property
     def truncated(self) -> bool:
@@ -88,8 +90,11 @@ class RemoteCompletion:
 
     @property
     def repeats_prefill(self) -> bool:
-        """Whether the text begins with the prefill again: what shows `prefill + text` would double it."""
-        return bool(self.prefill) and self.text.startswith(self.prefill)
+        """Whether the text begins with the prefill again: what shows `prefill + text` would double it.
+
+        Where the endpoint is known not to repeat it, a text that begins alike is the model's own.
+        """
+        return bool(self.prefill) and self.doubles is not False and self.text.startswith(self.prefill)
 
     @property
     def tokens_cover_text(self) -> bool:
@@ -125,6 +130,8 @@ class Asked:
     """Whether a null `stop_reason` means an EOS, as on vLLM; other servers leave it null whatever ended the text."""
     logprobs: bool = False
     prefill: str = ""
+    doubles: bool | None = None
+    """Whether the endpoint is known to repeat a prefill."""
     hide: Callable[[str], str] = str
     """Strikes the key out of a text."""
 
@@ -159,9 +166,9 @@ class Answer:
         if not isinstance(data, Mapping) or not isinstance(choices, list):
             raise self.error(f"answered JSON without `choices`: {self._shown(data)}")
         self._usage = _usage(data.get("usage")) or self._usage
-        self._model = _text(data.get("model")) or self._model
-        self._fingerprint = _text(data.get("system_fingerprint")) or self._fingerprint
-        self._id = _text(data.get("id")) or self._id
+        self._model = self._told(data.get("model")) or self._model
+        self._fingerprint = self._told(data.get("system_fingerprint")) or self._fingerprint
+        self._id = self._told(data.get("id")) or self._id
         return [self._take(choice) for choice in choices]
 
     def _take(self, choice: object) -> RemoteEvent:
@@ -174,17 +181,18 @@ class Answer:
         text = choice.get("text") if "text" in choice else said.get("content")
         if text is not None and not isinstance(text, str):
             raise self.error(f"answered a content that is not text: {self._shown(text)}")
-        row.text.append(text or "")
-        row.reasoning.append(_text(said.get("reasoning_content")) or _text(said.get("reasoning")) or "")
-        row.refusal.append(_text(said.get("refusal")) or "")
+        text = self._asked.hide(text or "")
+        row.text.append(text)
+        row.reasoning.append(self._told(said.get("reasoning_content")) or self._told(said.get("reasoning")) or "")
+        row.refusal.append(self._told(said.get("refusal")) or "")
         tokens = _tokens(choice.get("logprobs")) if self._asked.logprobs else None
         if tokens is not None:
             row.measured = True
             row.tokens += tokens
         if choice.get("finish_reason"):  # some send "" with every chunk
-            row.reported = str(choice["finish_reason"])
+            row.reported = self._asked.hide(str(choice["finish_reason"]))
             row.stop_reason = choice.get("stop_reason", NOT_TOLD)
-        return RemoteEvent(text=text or "", index=index, tokens=tuple(tokens or ()))
+        return RemoteEvent(text=text, index=index, tokens=tuple(tokens or ()))
 
     def complete(self) -> tuple[RemoteCompletion, ...]:
         """All completions, in order. Raises RemoteError, which keeps what is there, if one is missing or has no end."""
@@ -206,6 +214,10 @@ class Answer:
     def error(self, what: str) -> RemoteError:
         return RemoteError(f"{self._asked.where} {what}", completions=self.completions(unfinished="error"))
 
+    def _told(self, given: object) -> str | None:
+        """A text that came from the endpoint, without the key should it be in there: answers are kept and exported."""
+        return self._asked.hide(given) if isinstance(given, str) else None
+
     def _shown(self, data: object) -> str:
         return shown(repr(data), self._asked.hide)
 
@@ -214,6 +226,7 @@ class Answer:
         return RemoteCompletion(
             text="".join(row.text),
             prefill=self._asked.prefill,
+            doubles=self._asked.doubles,
             finish_reason=reason,
             reported_finish=row.reported,
             stop_string=stop_string,

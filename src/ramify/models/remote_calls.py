@@ -1,6 +1,7 @@
 """Asking an endpoint, and errors that carry no key.
 
-The official client sends and receives; its own retries, its environment variables and its telemetry headers are switched off.
+OpenAI's official client sends and receives, in Anthropic's protocol too (its own is the same code): what is used of it is an
+HTTP client that reads streams. Its own retries, its environment variables and its telemetry headers are switched off.
 """
 
 import functools
@@ -25,6 +26,7 @@ __all__ = ["Connection"]
 
 LOGGERS = ("openai._base_client", "httpx2", "httpcore2.connection", "httpcore2.http11", "httpcore2.http2", "httpcore2.proxy")
 READ_BYTES = 65536
+ANTHROPIC_VERSION = "2023-06-01"
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,12 @@ class _Failure:
 class Connection:
     """One endpoint, asked from one event loop."""
 
-    def __init__(self, base_url: str, key: Key | None, *, where: str, timeout_s: float, retries: Retries) -> None:
+    def __init__(
+        self, base_url: str, key: Key | None, *, where: str, timeout_s: float, retries: Retries, anthropic: bool = False
+    ) -> None:
+        """anthropic: the key goes in Anthropic's header, beside its protocol's version."""
         self._base_url, self._key, self._where = base_url, key, where
-        self._timeout_s, self._retries = timeout_s, retries
+        self._timeout_s, self._retries, self._anthropic = timeout_s, retries, anthropic
         self._client: openai.AsyncOpenAI | None = None
         self._hiding = _Hiding(key) if key else None
         if self._hiding:
@@ -49,6 +54,13 @@ class Connection:
     async def post(self, path: str, body: Mapping[str, object]) -> object:
         """The whole answer, read as JSON. Raises RemoteError."""
         return await self._asked(lambda: self._try_whole(path, body))
+
+    async def get(self, path: str) -> object:
+        """What stands at a path (or a whole address) of the endpoint, read as JSON. Raises RemoteError; asked once."""
+        answer, failure = await self._try_whole(path, None)
+        if failure is not None:
+            raise failure.error
+        return answer
 
     async def events(self, path: str, body: Mapping[str, object]) -> AsyncGenerator[object, None]:
         """The JSON of each event of a stream, until [DONE] or its end. Raises RemoteError.
@@ -89,12 +101,17 @@ class Connection:
                 raise _after(failure.error, tried, failure.retry_after_s)
             await self._retries.sleep(wait)
 
-    async def _try_whole(self, path: str, body: Mapping[str, object]) -> tuple[object, _Failure | None]:
+    async def _try_whole(self, path: str, body: Mapping[str, object] | None) -> tuple[object, _Failure | None]:
+        """A body of None asks with GET."""
         import httpx2
         import openai
 
+        client, options = self._opened(), self._options()
         try:
-            response = await self._opened().post(path, cast_to=httpx2.Response, body=body, options=self._options())
+            if body is None:
+                response = await client.get(path, cast_to=httpx2.Response, options=options)
+            else:
+                response = await client.post(path, cast_to=httpx2.Response, body=body, options=options)
         except openai.OpenAIError as error:
             return None, self._failure(error)
         try:
@@ -152,9 +169,15 @@ class Connection:
     def _options(self) -> Any:
         import openai
 
-        unsent = ["x-stainless-retry-count", "x-stainless-read-timeout", *([] if self._key else ["Authorization"])]
+        bearer = self._key is not None and not self._anthropic
+        unsent = ["x-stainless-retry-count", "x-stainless-read-timeout", *([] if bearer else ["Authorization"])]
+        headers: dict[str, Any] = dict.fromkeys(unsent, openai.Omit())
+        if self._anthropic:
+            headers["anthropic-version"] = ANTHROPIC_VERSION
+            if self._key is not None:
+                headers["x-api-key"] = self._key.reveal()
         # A redirect would carry the prompt to an address nobody configured.
-        return {"follow_redirects": False, "headers": dict.fromkeys(unsent, openai.Omit())}
+        return {"follow_redirects": False, "headers": headers}
 
     # --- errors
 
@@ -208,7 +231,8 @@ class Connection:
                 else "; no key was sent: name its variable as api_key_env"
             )
         elif status == 404:
-            hint = "; look at the model's name, and whether base_url ends as the server wants it (often /v1)"
+            ends = "" if self._anthropic else ", and whether base_url ends as the server wants it (often /v1)"
+            hint = f"; look at the model's name{ends}"
         # A spent quota is a 429 that no patience cures.
         again = status in RETRIED and code != "insufficient_quota" and response.headers.get("x-should-retry") != "false"
         return _Failure(

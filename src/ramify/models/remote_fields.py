@@ -9,9 +9,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from ramify.errors import InputError, UnsupportedError
-from ramify.models.endpoints import Dialect, Endpoint
+from ramify.models.cards import Card, refused_prefill
+from ramify.models.endpoints import Dialect, Endpoint, PrefillStyle
 
-__all__ = ["GenerationSettings", "prompt_fields", "setting_fields"]
+__all__ = [
+    "SAID_ALOUD",
+    "GenerationSettings",
+    "checked_messages",
+    "given_settings",
+    "prefill_fields",
+    "prompt_fields",
+    "refusal",
+    "setting_fields",
+]
 
 
 class GenerationSettings(Protocol):
@@ -42,7 +52,7 @@ EVERYWHERE = {"top_p": "top_p", "seed": "seed"}
 
 PENALTIES = {"presence_penalty": "presence_penalty", "frequency_penalty": "frequency_penalty"}
 
-NAMES: Mapping[Dialect, Mapping[str, str]] = {
+NAMES: Mapping[str, Mapping[str, str]] = {
     "openai": PENALTIES,
     "compatible": PENALTIES,
     "vllm": {
@@ -105,29 +115,35 @@ MOST_STOPS, MOST_LOGPROBS_CHAT, MOST_LOGPROBS_RAW = 4, 20, 5
 
 
 def setting_fields(
-    config: GenerationSettings, endpoint: Endpoint, *, model: str, chat: bool, logprobs: int | None = None
+    config: GenerationSettings,
+    endpoint: Endpoint,
+    *,
+    model: str,
+    chat: bool,
+    logprobs: int | None = None,
+    card: Card | None = None,
 ) -> dict[str, Any]:
     """The request's fields for a config. `endpoint` is settled; max_time is the caller's to keep.
 
-    logprobs: None for none, 0 for the chosen tokens', K for K alternatives too.
+    logprobs: None for none, 0 for the chosen tokens', K for K alternatives too. card: what was measured there; it goes before
+    what is known of the dialect.
     Raises UnsupportedError naming the first setting that this endpoint cannot honour, and the endpoint.
     """
     dialect = endpoint.dialect or "compatible"
 
     def refuse(name: str, value: Any, why: str) -> UnsupportedError:
-        shown = repr(value) if len(repr(value)) <= 100 else repr(value)[:100] + "…"
-        return UnsupportedError(
-            f"{name} is {shown}, which {model!r} at {endpoint.base_url} ({dialect}) cannot honour: {why}. "
-            f"Leave {name} out, or use a model that can"
-        )
+        return refusal(name, value, why, endpoint, model)
 
-    given = {name: value for name, value in config.to_dict().items() if not _neutral(name, value)}
+    given = given_settings(config)
     fields: dict[str, Any] = dict(SAID_ALOUD.get(dialect, {}))
     temperature = given.pop("temperature", None)
-    given.pop("do_sample", None)
-    given.pop("max_time", None)
-    # Unset means greedy here and 1 there, so it is always said.
+    # Unset means greedy here and 1 there, so it is always said, but where any other is refused.
     fields["temperature"] = (1.0 if temperature is None else temperature) if config.samples else 0.0
+    if card is not None and (why := card.why_not("temperature")):
+        if fields["temperature"] != 1.0:
+            why = f"{why}; sample at temperature 1 (do_sample), which needs no field"
+            raise refuse("temperature", fields["temperature"], why)
+        del fields["temperature"]
 
     most = given.pop("max_new_tokens", None)
     if most is not None:
@@ -136,7 +152,11 @@ def setting_fields(
         raise refuse("max_new_tokens", None, "a raw completion would end after its default of 16 tokens; give a number")
 
     names = {**EVERYWHERE, **NAMES[dialect]}
+    if card is not None and card.honours("top_k"):
+        names = {"top_k": "top_k", **names}
     for name, value in given.items():
+        if card is not None and (why := card.why_not(name)):
+            raise refuse(name, value, why)
         if name in names:
             if name == "seed" and dialect == "llama.cpp" and value >= 2**32 - 1:
                 raise refuse(name, value, "its seeds are below 2**32 - 1")
@@ -155,6 +175,8 @@ def setting_fields(
             raise refuse(name, value, WHY.get(name, "its protocol has no such field"))
 
     if logprobs is not None:
+        if card is not None and (why := card.why_not("logprobs", logprobs)):
+            raise refuse("logprobs", logprobs, why)
         bound = MOST_LOGPROBS_CHAT if chat else MOST_LOGPROBS_RAW
         if dialect == "openai" and logprobs > bound:
             raise refuse("logprobs", logprobs, f"it gives {bound} alternatives at most")
@@ -163,6 +185,23 @@ def setting_fields(
         else:
             fields |= {"logprobs": True, **({"top_logprobs": logprobs} if logprobs else {})}
     return fields
+
+
+def given_settings(config: GenerationSettings) -> dict[str, Any]:
+    """What of a config an endpoint must be told: without what changes nothing, how it chooses, and max_time."""
+    given = {name: value for name, value in config.to_dict().items() if not _neutral(name, value)}
+    given.pop("do_sample", None)
+    given.pop("max_time", None)
+    return given
+
+
+def refusal(name: str, value: Any, why: str, endpoint: Endpoint, model: str) -> UnsupportedError:
+    """The error for a setting that an endpoint cannot honour."""
+    shown = repr(value) if len(repr(value)) <= 100 else repr(value)[:100] + "…"
+    return UnsupportedError(
+        f"{name} is {shown}, which {model!r} at {endpoint.base_url} ({endpoint.dialect or 'compatible'}) cannot honour: {why}. "
+        f"Leave {name} out, or use a model that can"
+    )
 
 
 def _neutral(name: str, value: Any) -> bool:
@@ -193,40 +232,68 @@ def _constraint(name: str, value: Any, dialect: Dialect, chat: bool) -> dict[str
 
 
 def prompt_fields(
-    prompt: str | Sequence[int] | Sequence[Mapping[str, object]], prefill: str | None, endpoint: Endpoint, *, model: str
+    prompt: str | Sequence[int] | Sequence[Mapping[str, object]],
+    prefill: str | None,
+    endpoint: Endpoint,
+    *,
+    model: str,
+    card: Card | None = None,
 ) -> tuple[bool, dict[str, Any]]:
     """Whether it is a chat, and the request's fields for the prompt.
 
     Text and token ids (the endpoint's own) are raw prompts; a prefill is appended to a text. A chat's prefill is sent in the
-    endpoint's `prefill` style. Raises InputError for a prompt that is none, UnsupportedError for a prefill that cannot be sent.
+    endpoint's `prefill` style, or the one that its card found. Raises InputError for a prompt that is none, UnsupportedError
+    for a prefill that cannot be sent, and for a kind of prompt that the card found refused.
     """
+    where = f"{model!r} at {endpoint.base_url}"
+
+    def check(what: str, kind: str) -> None:
+        if card is not None and (why := card.why_not(what)):
+            raise UnsupportedError(f"the prompt is {kind}, which {where} does not take: {why}. Give it in another form")
+
     if isinstance(prompt, str):
+        check("raw", "a raw text")
         return False, {"prompt": prompt + (prefill or "")}
     items = list(prompt)
     if items and all(isinstance(item, int) and not isinstance(item, bool) for item in items):
         if prefill:
             raise UnsupportedError(
-                f"a prefill is text and the prompt token ids; {model!r} at {endpoint.base_url} tokenizes alone. "
-                "Give the prompt as text"
+                f"a prefill is text and the prompt token ids; {where} tokenizes alone. Give the prompt as text"
             )
+        check("token_ids", "token ids")
         return False, {"prompt": items}
+    messages = checked_messages(items)
+    check("chat", "messages")
+    if not prefill:
+        return True, {"messages": messages}
+    if why := refused_prefill(endpoint, card):
+        raise UnsupportedError(f"a prefill was given, and {where} does not continue one: {why}. Leave it out")
+    style = endpoint.prefill or (card.continues if card is not None else None)
+    if style is None:
+        raise UnsupportedError(
+            f"a prefill was given, and nobody said what {where} does with one: some endpoints "
+            "continue it, some answer it or repeat it. Leave it out, let `ramify models probe` find out, or set "
+            "the entry's prefill to continue_final_message or assistant_turn once you know"
+        )
+    return True, prefill_fields(messages, prefill, style)
+
+
+def prefill_fields(messages: Sequence[Mapping[str, object]], prefill: str, style: PrefillStyle) -> dict[str, Any]:
+    """Messages with a begun answer, in a style."""
+    begun = [*messages, {"role": "assistant", "content": prefill}]
+    if style == "assistant_turn":
+        return {"messages": begun}
+    return {"messages": begun, "continue_final_message": True, "add_generation_prompt": False}
+
+
+def checked_messages(items: Sequence[object]) -> list[dict[str, object]]:
+    """Chat messages that end with somebody else's. Raises InputError for what is none."""
     messages = [_message(item, at) for at, item in enumerate(items)]
     if not messages:
         raise InputError("the prompt is empty; give a text, token ids, or messages with a role and a content each")
     if messages[-1]["role"] == "assistant":
         raise InputError("the last message is the assistant's own; give it as prefill, to be continued, or add the user's next")
-    if not prefill:
-        return True, {"messages": messages}
-    if endpoint.prefill is None:
-        raise UnsupportedError(
-            f"a prefill was given, and nobody said what {model!r} at {endpoint.base_url} does with one: some endpoints "
-            "continue it, some answer it or repeat it. Leave it out, or set "
-            "the entry's prefill to continue_final_message or assistant_turn once you know"
-        )
-    begun = [*messages, {"role": "assistant", "content": prefill}]
-    if endpoint.prefill == "assistant_turn":
-        return True, {"messages": begun}
-    return True, {"messages": begun, "continue_final_message": True, "add_generation_prompt": False}
+    return messages
 
 
 def _message(item: object, at: int) -> dict[str, object]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 __all__ = ["RETRIED", "Retries", "retry_after_s"]
 
-RETRIED = (408, 429, 500, 502, 503, 504)
-"""Statuses that may pass."""
+RETRIED = (408, 429, 500, 502, 503, 504, 529)
+"""Statuses that may pass; 529 is Anthropic's word for overloaded."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Self
 
 from ramify.errors import RemoteError
-from ramify.models.remote_answers import Answer, Asked, RemoteEvent, RemoteFinish
+from ramify.models.remote_answers import Answer, RemoteEvent, RemoteFinish
 from ramify.models.remote_calls import Connection
 
 __all__ = ["Flow", "Put", "RemoteAsyncStream", "RemoteStream", "fill"]
@@ -25,13 +25,12 @@ class Flow:
         self,
         loop: asyncio.AbstractEventLoop,
         connection: Connection,
-        request: tuple[str, dict[str, Any], Asked],
+        request: tuple[str, dict[str, Any], Answer],
         max_time_s: float | None,
         put: Put,
     ) -> None:
-        path, body, asked = request
+        path, body, self._answer = request
         self._loop, self._put = loop, put
-        self._answer = Answer(asked)
         self._task: asyncio.Task[bool] | None = None
 
         def begin() -> None:

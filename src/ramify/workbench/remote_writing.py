@@ -51,7 +51,7 @@ def begin(
 
 
 def _told(remote: Remote, alternatives: int | None) -> int | None:
-    return None if remote in _silent else alternatives
+    return None if remote in _silent or alternatives is None else remote.alternatives(alternatives)
 
 
 def _refuses_logprobs(remote: Remote, error: RemoteError, alternatives: int | None) -> bool:
@@ -92,12 +92,7 @@ def kept_remote(
         "reported_finish": answer.reported_finish,
         "refusal": answer.refusal,
         "reasoning": answer.reasoning,
-        "usage": None
-        if answer.usage is None
-        else {
-            name: getattr(answer.usage, name)
-            for name in ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
-        },
+        **_counts(remote, answer),
     }
     new = NewCompletion(
         text=text,
@@ -114,6 +109,16 @@ def kept_remote(
         spelt=None if answer.repeats_prefill or not answer.tokens_cover_text else measures(answer.tokens or ()),
     )
     return replace(new, **more)
+
+
+def _counts(remote: Remote, answer: RemoteCompletion) -> dict[str, Any]:
+    """The tokens of the whole request as billed, and their cost in US dollars where the endpoint's card has prices."""
+    used, card = answer.usage, remote.card
+    if used is None:
+        return {}
+    names = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
+    cost = None if card is None else card.cost(used.prompt_tokens, used.completion_tokens)
+    return {"usage": {name: getattr(used, name) for name in names}, "cost_usd": cost}
 
 
 def measures(tokens: Sequence[RemoteToken]) -> tuple[TokenLogprob, ...] | None:
@@ -216,9 +221,10 @@ class RemoteDraft:
         return self._remote.stream(**self._ask, logprobs=_told(self._remote, self._alternatives))  # type: ignore[arg-type]
 
     def _without_prefill(self, events: Iterator[RemoteEvent]) -> Iterator[RemoteEvent]:
-        """What repeats the prefill is held back until it is known whether all of it is repeated."""
+        """What repeats the prefill is held back until it is known whether all of it is repeated, where it may be."""
         held = ""
-        waiting = bool(self._prefill)
+        never = isinstance(self._ask["prompt"], str) or self._remote.can.doubles is False
+        waiting = bool(self._prefill) and not never
         with contextlib.closing(events):  # type: ignore[type-var]
             for event in events:
                 if waiting:

@@ -66,6 +66,45 @@ def test_a_remote_model_says_why_it_cannot(api: Speaker, tmp_path: Path, monkeyp
     assert "endpoint" in far["can"]["beams"]
 
 
+def test_a_remote_model_shows_its_card_and_what_it_lacks(api: Speaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAMIFY_HOME", str(tmp_path / "home"))
+    from ramify.models.cards import Card, Cards, Finding
+    from ramify.models.endpoints import Endpoint
+    from ramify.models.registry import Registry
+
+    endpoint = Endpoint(base_url="http://127.0.0.1:9/v1", api_key_env="FAR_KEY")
+    Registry().add("far", "openai:some-model", endpoint=endpoint)
+    found = {
+        "chat": Finding("honoured", "it answered"),
+        "prefill": Finding("ignored", "it answered anew"),
+        "logprobs": Finding("honoured", "it gave 5"),
+        "score": Finding("honoured", "it gave logprobs of a repeated prompt"),
+    }
+    about = {
+        "model": "some-model",
+        "base_url": "http://127.0.0.1:9/v1",
+        "dialect": "compatible",
+        "probed_at": "2026-11-27",
+    }
+    Cards().keep(Card(**about, findings=found, top_logprobs=5, context_window=99, prefill_style="assistant_turn"))
+    (far,) = [model for model in api.get("/models")["items"] if model["name"] == "far"]
+    assert (far["can"]["prefill"], far["can"]["logprobs"], far["can"]["score"]) == (
+        "it answered anew (probed 2026-11-27)",
+        True,
+        True,
+    )
+    assert (far["context_window"], far["chat"]) == (99, True)
+    assert far["card"] == {
+        "probed_at": "2026-11-27",
+        "server": None,
+        "findings": [{"name": name, "verdict": each.verdict, "because": each.because} for name, each in found.items()],
+        "top_logprobs": 5,
+        "logprobs_are": None,
+        "prompt_price": None,
+        "completion_price": None,
+    }
+
+
 def test_the_target_model_is_a_setting_of_the_workspace(api: Speaker) -> None:
     assert api.get("/settings") == {"target_model": None}
     assert api.patch("/settings", target_model="tiny") == {"target_model": "tiny"}

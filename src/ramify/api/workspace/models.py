@@ -13,6 +13,8 @@ from ramify.decoding.config import ORDER, GenerationConfig
 from ramify.decoding.presets import PRESETS
 from ramify.engine.model import Model
 from ramify.errors import RamifyError
+from ramify.models import cards
+from ramify.models.cards import Can, Cards
 from ramify.models.endpoints import Endpoint
 from ramify.models.registry import Entry, Registry
 from ramify.settings import Settings
@@ -21,9 +23,6 @@ from ramify.workbench.beginnings import after_prompt
 __all__ = ["router"]
 
 router = APIRouter(tags=["models"])
-
-Can = Literal[True] | str
-"""True, or the reason why not."""
 
 
 class Abilities(Shape):
@@ -36,6 +35,26 @@ class Abilities(Shape):
     tokens: Can = Field(description="Token by token.")
     beams: Can
     blocks: Can
+
+
+class FindingShape(Shape):
+    """What one question to an endpoint showed."""
+
+    name: str
+    verdict: cards.Verdict
+    because: str
+
+
+class CardShape(Shape):
+    """What an endpoint was measured to do (`ramify models probe`)."""
+
+    probed_at: str
+    server: str | None
+    findings: list[FindingShape]
+    top_logprobs: int | None
+    logprobs_are: Literal["raw", "processed"] | None
+    prompt_price: float | None = Field(description="US dollars a token.")
+    completion_price: float | None
 
 
 class ModelShape(Shape):
@@ -51,6 +70,7 @@ class ModelShape(Shape):
     chat: bool | None = Field(description="Whether it takes messages; null where it is not loaded.")
     eos: list[int]
     can: Abilities
+    card: CardShape | None = Field(default=None, description="Of a remote model that was probed.")
 
 
 class NamedModel(Body):
@@ -161,32 +181,47 @@ def _local(name: str, entry: Entry | None, model: Model | None) -> ModelShape:
 
 
 def _remote(entry: Entry, endpoint: Endpoint) -> ModelShape:
-    settled = endpoint.settle(Settings.load())
+    settings = Settings.load()
+    settled = endpoint.settle(settings)
+    card = Cards(settings).of(settled, entry.target.split(":", 1)[1])
+    can = cards.abilities(settled, card)
     hidden = "it is behind an endpoint, which shows no distribution and takes no token by hand"
-    measured: Can = True if settled.dialect in ("openai", "vllm") else "its endpoint may give none; what it gives is kept"
-    prefill: Can = True if settled.prefill is not None else "its endpoint does not say that it continues a message that was begun"
-    score: Can = True if settled.dialect == "vllm" else "its endpoint does not repeat a prompt with logprobs"
     return ModelShape(
         name=entry.name,
         kind="remote",
         note=entry.note,
         loaded=False,
-        context_window=None,
+        context_window=None if card is None else card.context_window,
         fingerprint=None,
         architecture=None,
         device=None,
         precision=None,
-        chat=None,
+        chat=None if card is None or card.verdict("chat") == "unclear" else card.honours("chat"),
         eos=[],
         can=Abilities(
             generate=True,
-            prefill=prefill,
-            logprobs=measured,
-            score=score,
+            prefill=can.prefill,
+            logprobs=can.logprobs,
+            score=can.score,
             tokens=hidden,
             beams=hidden,
             blocks=hidden,
         ),
+        card=None if card is None else _card(card),
+    )
+
+
+def _card(card: cards.Card) -> CardShape:
+    return CardShape(
+        probed_at=card.probed_at,
+        server=card.server,
+        findings=[
+            FindingShape(name=name, verdict=finding.verdict, because=finding.because) for name, finding in card.findings.items()
+        ],
+        top_logprobs=card.top_logprobs,
+        logprobs_are=card.logprobs_are,
+        prompt_price=card.prompt_price,
+        completion_price=card.completion_price,
     )
 
 

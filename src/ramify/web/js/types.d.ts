@@ -50,6 +50,7 @@ export type Facet = {
 export type Model = {
   name: string; kind: "local" | "remote"; note: string; loaded: boolean; context_window: number | null; fingerprint: string | null;
   can: Record<"generate" | "prefill" | "logprobs" | "score" | "tokens" | "beams" | "blocks", true | string>;
+  card?: { probed_at: string; server: string | null; findings: { name: string; verdict: string; because: string }[] } | null;
 };
 export type Session = {
   key: string; sample_id: number; model: string; parent_id: number | null; length: number; text: string; tokens: Tokens;
