@@ -292,3 +292,114 @@ def test_the_command_writes_both_reports(model: Model, tmp_path: Path, monkeypat
         refused = CliRunner().invoke(app, ["lab", *wrong, "--out", str(tmp_path / "none")], prog_name="ramify")
         assert (refused.exit_code, says in refused.stderr) == (2, True)
     assert not (tmp_path / "none").exists()
+
+
+def test_every_law_is_seen_when_it_is_broken(model: Model, report: LabReport) -> None:
+    import dataclasses
+
+    from ramify.quality.lab_checks import checks_of
+
+    prompt_ids, runs = model.ids_of("a ")[0], list(report.groups[0].runs)
+    by_title = {run.title: run for run in runs}
+
+    def told(**changes: Any) -> dict[str, bool | None]:
+        wrong = [dataclasses.replace(run, **changes[run.title]) if run.title in changes else run for run in runs]
+        return {check.title: check.holds for check in checks_of(model, prompt_ids, wrong)}
+
+    laws = {title for title, holds in told().items() if holds is not None}
+    assert laws == {title for title, holds in told().items() if holds is True}
+    assert len(laws) == 5
+    other = by_title["sampling"].token_ids
+    assert other != by_title["greedy"].token_ids
+    assert told(**{"greedy #2": {"token_ids": other}})["greedy, 3 times: the same"] is False
+    assert told(**{"one beam": {"token_ids": other}})["one beam equals greedy"] is False
+    # The exclusive rule's text can not hold the token that crosses p.
+    same = by_title["inclusive"].token_ids
+    assert told(exclusive={"token_ids": same})["the two nucleus rules, T=1 p=0.6: differ where they must"] is False
+    padding = model.info.vocab_size - 1
+    strange = told(sampling={"token_ids": (*other[:-1], padding)})
+    assert strange["no id without a token was ever sampled"] is False
+    gone = tuple(dataclasses.replace(place, removed_by="top_p") for place in by_title["exclusive"].places)
+    assert told(exclusive={"places": gone})["no token was chosen that its own settings had removed"] is False
+
+
+@pytest.mark.parametrize(
+    ("text", "valid", "fits", "why"),
+    [
+        ('{"contractor": "Mike", "sum": 100, "currency": "RUB"}', True, True, None),
+        ('{"contractor": "Mike", "sum": 100, "currency": "rubles"}', True, False, "rubles"),
+        ('{"contractor": "Mike"}', True, False, "required"),
+        ('Here it is: {"sum": 1}', False, False, "not JSON"),
+        ("[" * 100_000, False, False, "not JSON"),
+        ("", False, False, "not JSON"),
+    ],
+)
+def test_json_is_judged_as_a_whole_and_by_its_schema(text: str, valid: bool, fits: bool, why: str | None) -> None:
+    from ramify.quality.lab_trial import as_json
+    from ramify.quality.plans import PAYMENT_SCHEMA
+
+    found = as_json(text, LabPrompt(title="p", prompt="x", json_schema=PAYMENT_SCHEMA))
+    assert found[:2] == (valid, fits)
+    assert (why is None) == (found[2] is None)
+    assert why is None or why in (found[2] or "")
+
+
+def test_what_a_text_shares_with_greedy_and_what_it_is_worth_are_its_own(model: Model, report: LabReport) -> None:
+    from ramify.quality.metrics import measure
+
+    for group in report.groups:
+        greedy = group.runs[0].token_ids
+        for run in group.runs:
+            common = 0
+            while common < min(len(greedy), len(run.token_ids)) and greedy[common] == run.token_ids[common]:
+                common += 1
+            assert run.shared == common, run.title
+            alone = measure(model, run.text, prompt=model.ids_of(group.prompt.prompt)[0])
+            assert run.metrics.quality == pytest.approx(alone.quality, abs=1e-5), run.title
+            assert run.metrics.tokens == alone.tokens
+    assert len({run.shared for run in report.groups[0].runs}) > 1
+
+
+def test_votes_make_contestants_of_experiments(report: LabReport) -> None:
+    from ramify.quality.lab_comparison import blind_pair, comparison_of, prompts_of, text_of
+    from ramify.quality.lab_content import report_content
+
+    content = json.loads(json.dumps(report_content(report)))
+    assert prompts_of(content) == ["one", "json"]
+    runs = {run["number"]: run["experiment"] for run in content["groups"][0]["runs"]}
+    texts = {number: text_of(content, (0, number))["text"].strip() for number in runs}
+    # Sampling won over greedy twice and tied with beams once; a vote between two samplings is none between contestants.
+    greedy, sampling, beams = (
+        next(n for n, title in runs.items() if title == wanted) for wanted in ("greedy", "sampling", "beams")
+    )
+    votes = [((0, sampling), (0, greedy), 1.0), ((0, greedy), (0, sampling + 1), 0.0), ((0, beams), (0, sampling), 0.5),
+             ((0, sampling), (0, sampling + 1), 1.0), ((1, greedy), (1, sampling), 1.0)]  # fmt: skip
+    found = comparison_of(content, "one", votes)
+    titles = [result.title for result in found]
+    assert titles == list(dict.fromkeys(runs.values()))
+    won = {title: found.won(place) for place, title in enumerate(titles)}
+    assert {title: (each.mean, each.count) for title, each in won.items() if each} == {
+        "greedy": (0.0, 2),
+        "sampling": (pytest.approx(2.5 / 3), 3),
+        "beams": (0.5, 1),
+    }
+    assert (len(found[titles.index("sampling")].samples), found[titles.index("beams")].diversity) == (4, None)
+    assert found[titles.index("greedy")].avg_diversity == 0.0
+    assert "no seed in common" not in found.report()
+    # Pairs are of two contestants and two texts, of the least judged, on sides that chance chooses.
+    drawn = [blind_pair(content, votes, prompt="one", seed=seed) for seed in range(40)]
+    judged = {"greedy", "sampling", "beams"}
+    for pair in drawn:
+        assert pair is not None
+        (_, a), (_, b) = pair
+        assert runs[a] != runs[b]
+        assert texts[a] != texts[b]
+        assert not {runs[a], runs[b]} & judged
+    assert any(pair and (pair[1], pair[0]) in drawn for pair in drawn)
+    # None twice, until none is left.
+    done: list[Any] = []
+    while (pair := blind_pair(content, done, prompt="one", seed=len(done))) is not None:
+        assert frozenset(pair) not in {frozenset(vote[:2]) for vote in done}
+        done.append((*pair, 1.0))
+    different = [(a, b) for a in runs for b in runs if a < b and runs[a] != runs[b] and texts[a] != texts[b]]
+    assert len(done) == len(different) > 0

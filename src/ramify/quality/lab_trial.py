@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ramify.engine.model import Model
     from ramify.engine.requests import CompletionResult
 
-__all__ = ["AVERAGED", "CANDIDATES", "Trial"]
+__all__ = ["AVERAGED", "CANDIDATES", "Trial", "as_json"]
 
 T = TypeVar("T")
 
@@ -93,7 +93,7 @@ class Trial:
         experiment, repeat, config = self.experiments[number]
         ids, text = result.generated_token_ids, result.generated_text
         said = self.model.codec.decode(ids)
-        valid, fits, why = _as_json(said, self.prompt)
+        valid, fits, why = as_json(said, self.prompt)
         places = self._once(("places", ids, _reading(config)), lambda: tuple(self._explained(ids, config)))
         run = Run(
             number=number,
@@ -199,7 +199,8 @@ def _reading(config: GenerationConfig) -> Hashable:
     return () if config.order == () and config.guidance_scale == 1.0 else config.replace(seed=None)
 
 
-def _as_json(text: str, prompt: LabPrompt) -> tuple[bool | None, bool | None, str | None]:
+def as_json(text: str, prompt: LabPrompt) -> tuple[bool | None, bool | None, str | None]:
+    """Whether the whole text is JSON, whether it fits the prompt's schema, and why not; nothing where none was asked for."""
     if prompt.json_schema is None:
         return None, None, None
     import jsonschema

@@ -98,6 +98,11 @@ function Why({ run, text, found, at }) {
       <span class="small muted">token ${at}: ${percent(found.probability[at])}, rank ${found.rank[at]}, entropy ${found.entropy[at]} nats${kept && `; ${kept}`}</span></div>
     <table class="alternatives"><thead><tr><th>could stand here</th><th>model</th><th>removed by</th><th>in the end</th></tr></thead><tbody>${found.alternatives[at].map(([id, own, by, left]) => html`<tr key=${id} class=${id === found.ids[at] ? "chosen" : ""}>
       <td class="word"><bdi>${visible(found.vocabulary[id])}</bdi></td><td>${percent(own)}</td><td>${by ?? html`<span class="faint">stayed</span>`}</td><td>${percent(left)}</td></tr>`)}</tbody></table>
-    <form class="row wrap" style=${{ alignItems: "end" }} onSubmit=${(/** @type {any} */ event) => { event.preventDefault(); ask(); }}><${Field} label="Why not this token? Any one of the model's, with its leading space">${(/** @type {string} */ id) => html`<input id=${id} class="input mono" value=${asked} placeholder=" dragon" onInput=${(/** @type {any} */ event) => setAsked(event.currentTarget.value)} onKeyDown=${(/** @type {any} */ event) => event.key === "Enter" && (event.preventDefault(), ask())} />`}<//><${Button} onClick=${ask}>Ask<//></form>
+    <form class="row wrap" style=${{ alignItems: "end" }} onSubmit=${(/** @type {any} */ event) => { event.preventDefault(); ask(); }}><${Field} label="Why not this token? Any one of the model's, with its leading space">${(/** @type {string} */ id) => html`<input id=${id} class="input mono" value=${asked} placeholder=" dragon" onInput=${(/** @type {any} */ event) => setAsked(event.currentTarget.value)} onKeyDown=${(/** @type {any} */ event) => {
+      if (event.key === "Enter") ask();
+      else if (event.key === "Escape") event.currentTarget.blur();
+      else return;
+      event.preventDefault();
+    }} />`}<//><${Button} onClick=${ask}>Ask<//></form>
     <p role="status" class="small">${answer}</p></aside>`;
 }
