@@ -14,6 +14,7 @@ from ramify.api.workspace import (
     drafts,
     facets,
     history,
+    jobs,
     judging,
     library,
     models,
@@ -31,6 +32,6 @@ router = APIRouter(prefix="/api", responses={"4XX": {"model": ErrorShape}, "5XX"
 # The fixed paths of a room come before those with a number in them: /drafts/events before /drafts/{draft_id}.
 for room in (
     *(library, bulk, samples, completions, tokens, draft_events, drafts, sessions, trees, tree_growing, blocks),
-    *(facets, judging, history, models),
+    *(facets, judging, history, models, jobs),
 ):
     router.include_router(room.router)
