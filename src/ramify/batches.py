@@ -9,16 +9,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
-from ramify.batch.jobs import log_of, with_checkpoint
+from ramify.batch.jobs import log_of, told_of, with_checkpoint
 from ramify.batch.rows import Ask, ask_of
 from ramify.batch.spec import JobSpec
+from ramify.data_types import BatchCompletionsJob, CreateBatchCompletionsRequest
 
 if TYPE_CHECKING:
+    from ramify.store.database import Database
+    from ramify.store.job_records import JobRecord
     from ramify.workbench.asking import AnyModel
 
-__all__ = ["asks", "command_of", "open_model", "start_detached"]
+__all__ = ["asks", "command_of", "job_shape", "open_model", "spec_of", "start_detached"]
 
 
 def asks(spec: JobSpec) -> Ask:
@@ -28,6 +32,58 @@ def asks(spec: JobSpec) -> Ask:
 
         return OpenAIRows(spec)
     return ask_of(spec)
+
+
+def spec_of(asked: CreateBatchCompletionsRequest, **more: Any) -> JobSpec:
+    """What document 002's request asks for. An output that is there is replaced, as LLM Engine does. Raises InputError."""
+    model = asked.chosen_model
+    content: dict[str, Any] = {}
+    if asked.content is not None:
+        content = {"settings": asked.content.settings(), "logprobs": asked.content.return_token_log_probs}
+    return JobSpec(
+        **{
+            "model": model.model,
+            "checkpoint_path": model.checkpoint_path,
+            "input_path": asked.input_data_path,
+            "output_path": asked.output_data_path,
+            "data_parallelism": asked.data_parallelism,
+            "max_runtime_sec": asked.max_runtime_sec,
+            "tool": None if asked.tool_config is None else asked.tool_config.model_dump(),
+            "overwrite": True,
+            **({} if model.seed is None else {"seed": model.seed, "seeded": True}),
+            **content,
+            **more,
+        }
+    )
+
+
+def job_shape(database: "Database", job: "JobRecord") -> BatchCompletionsJob:
+    """A job in document 002's shape."""
+    told = told_of(database, job)
+    spec = JobSpec.from_dict(job.spec)
+    expires = None if job.started_at is None else job.started_at + timedelta(seconds=spec.max_runtime_sec)
+    return BatchCompletionsJob(
+        job_id=job.key,
+        status=job.state,
+        model=spec.model,
+        input_data_path=spec.input_path,
+        output_data_path=spec.output_path,
+        labels=dict(job.labels),
+        data_parallelism=spec.data_parallelism,
+        workers=told["workers"],
+        num_rows=job.total,
+        num_done=job.done,
+        num_failed=job.failed,
+        num_prompt_tokens=job.prompt_tokens,
+        num_completion_tokens=job.completion_tokens,
+        rows_per_sec=told["rows_per_s"],
+        remaining_sec=told["left_s"],
+        spend=told["spend"],
+        error=job.error,
+        created_at=told["created_at"],
+        expires_at=None if expires is None else expires.isoformat(),
+        completed_at=told["ended_at"],
+    )
 
 
 @contextlib.contextmanager

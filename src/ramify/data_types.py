@@ -13,6 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from ramify.errors import BadRequestError
 
 __all__ = [
+    "BatchCompletionsJob",
+    "CancelBatchCompletionsResponse",
     "CompletionOutput",
     "CompletionRequest",
     "CompletionStreamOutput",
@@ -22,6 +24,8 @@ __all__ = [
     "CreateBatchCompletionsRequest",
     "CreateBatchCompletionsRequestContent",
     "CreateBatchCompletionsResponse",
+    "GetBatchCompletionsResponse",
+    "ListBatchCompletionsResponse",
     "StreamError",
     "StreamErrorContent",
     "TokenOutput",
@@ -277,6 +281,47 @@ class CreateBatchCompletionsRequest(Request):
 
 class CreateBatchCompletionsResponse(Answer):
     job_id: str
+
+
+class BatchCompletionsJob(Answer):
+    """A job as it is at this moment."""
+
+    job_id: str
+    status: Literal["queued", "running", "completed", "failed", "cancelled"]
+    model: str
+    input_data_path: str | None = None
+    output_data_path: str
+    labels: dict[str, str] = {}
+    data_parallelism: int = 1
+    workers: dict[str, Any] | None = None
+    """How many processes were asked for, how many work, and why so many."""
+    num_rows: int | None = None
+    """None until the input was read to its end."""
+    num_done: int = 0
+    num_failed: int = 0
+    num_prompt_tokens: int = 0
+    num_completion_tokens: int = 0
+    rows_per_sec: float | None = None
+    remaining_sec: float | None = None
+    spend: float | None = None
+    error: str | None = None
+    created_at: str
+    """ISO 8601, UTC, as all times here."""
+    expires_at: str | None = None
+    completed_at: str | None = None
+
+
+class GetBatchCompletionsResponse(Answer):
+    job: BatchCompletionsJob
+
+
+class ListBatchCompletionsResponse(Answer):
+    jobs: list[BatchCompletionsJob]
+
+
+class CancelBatchCompletionsResponse(Answer):
+    success: bool
+    """Whether the job ends because of this; False: it had ended."""
 
 
 # --- refusals

@@ -43,6 +43,7 @@ def pages(studio: Studio) -> dict[str, str]:
     studio.post(f"/api/trees/{tree['id']}/mark", nodes=[grown["ends"][0]], pinned=True)
     studio.post(f"/api/trees/{tree['id']}/prune", nodes=[grown["ends"][2]])
     blocks = studio.post(f"/api/samples/{sample}/blocks")
+    studio.post("/api/jobs", prompts=["Once upon a time", "x" * 5000], config={"max_new_tokens": 8}, labels={"team": "tales"})
     return {
         "library": "#/",
         "library-empty": "#/?text=nosuchword",
@@ -58,6 +59,7 @@ def pages(studio: Studio) -> dict[str, str]:
         "ranking": f"#/judge?view=ranking&sample={sample}",
         "consistency": "#/judge?view=consistency",
         "facets": "#/facets",
+        "jobs": "#/jobs",
         "history": "#/history",
     }
 

@@ -15,10 +15,11 @@ from typing import Any
 from fastapi import FastAPI
 
 from ramify import __version__
-from ramify.api import docs_page, errors, health, llm_engine, openai, studio, tokens
+from ramify.api import batches, docs_page, errors, health, llm_engine, openai, studio, tokens
 from ramify.api import workspace as workspace_routes
 from ramify.api.auth import LOOPBACK_HOSTS, Doorkeeper
 from ramify.api.bodies import BodyLimits
+from ramify.api.job_service import service_of
 from ramify.api.model_pool import Load, ModelPool
 from ramify.api.state import Limits, Server
 from ramify.engine.model import load as load_model
@@ -32,6 +33,7 @@ ROUTERS = (
     docs_page.router,
     openai.router,
     llm_engine.router,
+    batches.router,
     tokens.router,
     workspace_routes.router,
     studio.router,
@@ -50,23 +52,35 @@ def create_app(
     hosts: Iterable[str] = LOOPBACK_HOSTS,
     any_address: bool = False,
     limits: Limits | None = None,
+    batch_roots: Sequence[str] = (),
+    allow_code_evaluator: bool = False,
 ) -> FastAPI:
     """The application of one server.
 
     token: what every request but the open ones must carry. workspace: served under /api; it is not closed at the end. folders:
     from which files may be imported by path. load: how a name becomes a model. model: the default one, loaded at the start.
     models: others that requests may name, besides those of `registry`. hosts: names in the Host header; with any_address every
-    IP address too.
+    IP address too. batch_roots: where requests may have jobs read and write. allow_code_evaluator: whether jobs may run a
+    model's code, in the sandbox.
     """
     limits = limits or Limits()
     pool = ModelPool(load, default=model, names=models, registry=registry, max_queue=limits.max_queue)
     if workspace is not None:
         workspace.load = pool.get
-    server = Server(models=pool, workspace=workspace, folders=tuple(folders), limits=limits)
+    server = Server(
+        models=pool,
+        workspace=workspace,
+        folders=tuple(folders),
+        limits=limits,
+        batch_roots=tuple(batch_roots),
+        allow_code_evaluator=allow_code_evaluator,
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await server.start()
+        if workspace is not None and not workspace.database.read_only:
+            service_of(server)  # jobs that the last server left are gone on with
         try:
             yield
         finally:

@@ -36,6 +36,8 @@ STATUSES: tuple[tuple[type[errors.RamifyError], int, str | None], ...] = (
     (errors.ModelNotFoundError, 404, "model_not_found"),
     (errors.NotFoundError, 404, "not_found"),
     (errors.StaleError, 409, "stale"),
+    (errors.ConflictError, 409, "conflict"),
+    (errors.ForbiddenError, 403, "forbidden"),
     (errors.UnsupportedError, 400, "unsupported"),
     (errors.UnsafeModelError, 403, "unsafe_model"),
     (errors.ConstraintError, 400, "invalid_constraint"),

@@ -64,6 +64,12 @@ class Server:
     limits: Limits = field(default_factory=Limits)
     draining: bool = False
     """Whether it is on its way to stop: what runs may end, nothing new begins."""
+    batch_roots: tuple[str, ...] = ()
+    """Folders and URLs under which requests may name input and output of jobs."""
+    allow_code_evaluator: bool = False
+    """Whether a job may run the code that a model writes, in the sandbox."""
+    jobs: object = None
+    """What works at jobs, once there are any (`api/job_service.py`)."""
     on_stop: list[Callable[[], None]] = field(default_factory=list)
     """Called before the models close: what is being made is put on disk."""
     metrics: Metrics = field(init=False)

@@ -8,7 +8,7 @@ Whoever calls `run` again, after whatever end, goes on where it was.
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from itertools import islice
@@ -44,19 +44,22 @@ def create(
     spec: JobSpec,
     *,
     prompts: Sequence[str] | None = None,
-    labels: dict[str, str] | None = None,
+    requests: Sequence[Mapping[str, Any]] | None = None,
+    labels: Mapping[str, str] | None = None,
     prefix: str = "job-",
 ) -> JobRecord:
-    """A queued job. prompts: its rows, where they do not come from a file.
+    """A queued job. prompts, requests: its rows, where they do not come from a file; requests are OpenAI's.
 
     Raises InputError for an input that is not there, an output that cannot be written, or settings that cannot be.
     """
-    if (prompts is None) == (spec.input_path is None):
-        raise InputError("a job has either prompts or an input file")
+    if sum(each is not None for each in (prompts, requests, spec.input_path)) != 1:
+        raise InputError("a job has prompts, requests, or an input file: one of them")
     rows = None
-    if prompts is not None:
-        spec = replace(spec, shape="content")
-        rows = [json.dumps(prompt, ensure_ascii=False) for prompt in prompts]
+    if prompts is not None or requests is not None:
+        spec = replace(spec, shape="openai" if prompts is None else "content")
+        rows = [json.dumps(each, ensure_ascii=False) for each in (prompts if prompts is not None else requests or ())]
+        if not rows:
+            raise InputError("the job has no rows; give at least one prompt")
     if spec.input_path is not None:
         places.identity(spec.input_path)
     if spec.shape in (None, "content", "rows"):

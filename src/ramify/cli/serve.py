@@ -59,6 +59,17 @@ def serve(
     drain_timeout: Annotated[
         float, typer.Option("--drain-timeout", min=0, metavar="SECONDS", help="How long requests may go on after SIGTERM.")
     ] = 30,
+    batch_root: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--batch-root",
+            metavar="FOLDER|URL",
+            help="Where requests may have batches read and write; may be repeated. Unset: only uploaded files.",
+        ),
+    ] = None,
+    allow_code_evaluator: Annotated[
+        bool, typer.Option("--allow-code-evaluator", help="Let batches run the code that the model writes, in a sandbox.")
+    ] = False,
     *,
     how: dict[str, Any],
 ) -> None:
@@ -88,6 +99,8 @@ def serve(
             registry=Registry(),
             hosts=(*LOOPBACK, *([] if host in EVERYWHERE else [host]), *(allow_host or [])),
             any_address=host not in LOOPBACK,
+            batch_roots=[workspace.place(root) for root in batch_root or ()],
+            allow_code_evaluator=allow_code_evaluator,
             limits=Limits(max_queue=max_queue, request_timeout_s=request_timeout, drain_timeout_s=drain_timeout),
         )
         place = f"[{host}]" if ":" in host else host

@@ -25,6 +25,7 @@ __all__ = [
     "AsJson",
     "Quiet",
     "Where",
+    "meant_or",
     "model_for",
     "open_any",
     "open_models",
@@ -88,6 +89,16 @@ def _meant(given: str | None, settings: Settings) -> tuple[str, str]:
             "--workspace or RAMIFY_WORKSPACE names one"
         )
     return last, " (the last one used)"
+
+
+def meant_or(given: str | None, settings: Settings, otherwise: Path) -> str:
+    """The path or URL of the workspace meant; where none was named or used before, or that is gone, another."""
+    try:
+        where, _ = _meant(given, settings)
+    except InputError:
+        return str(otherwise)
+    named = given is not None or settings.workspace is not None
+    return where if named or "://" in where or Path(where).exists() else str(otherwise)
 
 
 def place(given: str) -> str:

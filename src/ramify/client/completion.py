@@ -4,7 +4,19 @@ import re
 from collections.abc import AsyncGenerator, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
-from ramify.data_types import CompletionRequest, CompletionStreamResponse, CompletionSyncResponse
+from ramify.data_types import (
+    CancelBatchCompletionsResponse,
+    CompletionRequest,
+    CompletionStreamResponse,
+    CompletionSyncResponse,
+    CreateBatchCompletionsModelConfig,
+    CreateBatchCompletionsRequest,
+    CreateBatchCompletionsRequestContent,
+    CreateBatchCompletionsResponse,
+    GetBatchCompletionsResponse,
+    ListBatchCompletionsResponse,
+    ToolConfig,
+)
 from ramify.errors import BadRequestError
 from ramify.settings import Settings, read_key
 
@@ -206,11 +218,67 @@ class Completion:
         service = _service(model, timeout, stream, request_headers)
         return await (service.astream(model, request) if stream else service.acreate(model, request))
 
+    # Batches.
 
-def _service(model: object, timeout: object, stream: object, headers: object) -> "Server | InProcess":
+    @classmethod
+    def batch_create(
+        cls,
+        output_data_path: str,
+        model_config: CreateBatchCompletionsModelConfig,
+        content: CreateBatchCompletionsRequestContent | None = None,
+        input_data_path: str | None = None,
+        data_parallelism: int = 1,
+        max_runtime_sec: int = 86400,
+        tool_config: ToolConfig | None = None,
+        labels: dict[str, str] | None = None,
+        timeout: float = TIMEOUT_S,
+        request_headers: Mapping[str, str] | None = None,
+    ) -> CreateBatchCompletionsResponse:
+        """Start a batch, and return its job's id at once.
+
+        The prompts are in `content` or in the file at input_data_path; the answers are written to output_data_path, a JSON array
+        in the prompts' order. Paths are local, or URLs such as s3://bucket/key.
+        data_parallelism: 1 to 64 processes, as many of them as make sense; the job says how many, and why. max_runtime_sec: 1 to
+        172800. tool_config: run the code that the model writes, in a sandbox. labels: left out, the model_config's.
+
+        Where no server is named, the job is in the workspace (RAMIFY_WORKSPACE, else the last one used, else batches.ramify in
+        the data folder) and a process of its own works at it, which goes on when this one ends. Raises as `create` does.
+        """
+        asked = CreateBatchCompletionsRequest(
+            input_data_path=input_data_path,
+            output_data_path=output_data_path,
+            chosen_model=model_config,
+            content=content,
+            data_parallelism=data_parallelism,
+            max_runtime_sec=max_runtime_sec,
+            tool_config=tool_config,
+            labels=labels,
+        )
+        return _service(asked.chosen_model.model, timeout, False, request_headers).batch_create(asked)
+
+    @classmethod
+    def get_batch_completion(cls, job_id: str, timeout: float = TIMEOUT_S) -> GetBatchCompletionsResponse:
+        """How far a job is: `response.job.status`, `.num_done`, `.remaining_sec` … Raises NotFoundError."""
+        return _service(job_id, timeout, False, None, name="job_id").batch_get(job_id)
+
+    @classmethod
+    def list_batch_completions(cls, limit: int = 20, timeout: float = TIMEOUT_S) -> ListBatchCompletionsResponse:
+        """The newest jobs first."""
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= 1000:
+            raise BadRequestError(f"limit is {limit!r}; it must be a whole number from 1 to 1000", param="limit")
+        return _service("jobs", timeout, False, None).batch_list(limit)
+
+    @classmethod
+    def cancel_batch_completion(cls, job_id: str, timeout: float = TIMEOUT_S) -> CancelBatchCompletionsResponse:
+        """End a job; what is done is kept and written, and the job stays visible. Raises NotFoundError."""
+        return _service(job_id, timeout, False, None, name="job_id").batch_cancel(job_id)
+
+
+def _service(model: object, timeout: object, stream: object, headers: object, *, name: str = "model") -> "Server | InProcess":
     """Who answers, by the environment as it is now. Raises BadRequestError."""
     if not isinstance(model, str) or not model:
-        raise BadRequestError(f"model is {model!r}; it must be a model's name", param="model")
+        kind = "a model's name" if name == "model" else "a job's id"
+        raise BadRequestError(f"{name} is {model!r}; it must be {kind}", param=name)
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < float("inf"):
         raise BadRequestError(f"timeout is {timeout!r}; it must be a number of seconds above 0", param="timeout")
     if not isinstance(stream, bool):

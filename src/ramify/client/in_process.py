@@ -4,14 +4,32 @@ import asyncio
 import contextlib
 import queue
 from collections.abc import AsyncGenerator, Generator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ramify.answers import generation_request, new_request_id, stream_error, stream_piece, whole_answer
-from ramify.data_types import CompletionRequest, CompletionStreamResponse, CompletionSyncResponse
+from ramify.data_types import (
+    CancelBatchCompletionsResponse,
+    CompletionRequest,
+    CompletionStreamResponse,
+    CompletionSyncResponse,
+    CreateBatchCompletionsRequest,
+    CreateBatchCompletionsResponse,
+    GetBatchCompletionsResponse,
+    ListBatchCompletionsResponse,
+)
 from ramify.engine.loaded import loaded
 from ramify.engine.model import Model
 from ramify.engine.requests import GenerationRequest, TokenEvent
 from ramify.engine.tasks import Handle
 from ramify.errors import BadRequestError, ConfigError, InputError, NotFoundError, RamifyError, RemoteError, ServerError
+from ramify.settings import Settings
+from ramify.store.job_records import ENDED
+
+if TYPE_CHECKING:
+    from ramify.batch.spec import JobSpec
+    from ramify.store.database import Database
 
 __all__ = ["InProcess"]
 
@@ -108,12 +126,74 @@ class InProcess:
         finally:
             handle.cancel()
 
+    # Batches: the job is in a workspace, and a process of its own works at it.
+
+    def batch_create(self, asked: CreateBatchCompletionsRequest) -> CreateBatchCompletionsResponse:
+        from ramify.batch import jobs
+        from ramify.batches import asks, spec_of, start_detached
+        from ramify.models.registry import Registry
+
+        with _as_a_server_would(), _workspace() as database:
+            Registry().show(asked.chosen_model.model)
+            spec = spec_of(asked)
+            if spec.tool is not None:
+                asks(spec)  # without a sandbox there is no job
+            labels = asked.labels if asked.labels is not None else asked.chosen_model.labels
+            prompts = None if asked.content is None else asked.content.prompts
+            job = jobs.create(database, _absolute(spec), prompts=prompts, labels=labels)
+            start_detached(job.key, database.where)
+        return CreateBatchCompletionsResponse(job_id=job.key)
+
+    def batch_get(self, job_id: str) -> GetBatchCompletionsResponse:
+        from ramify.batches import job_shape
+
+        with _as_a_server_would(), _workspace() as database:
+            return GetBatchCompletionsResponse(job=job_shape(database, database.jobs.get(job_id)))
+
+    def batch_list(self, limit: int) -> ListBatchCompletionsResponse:
+        from ramify.batches import job_shape
+
+        with _as_a_server_would(), _workspace() as database:
+            return ListBatchCompletionsResponse(jobs=[job_shape(database, job) for job in database.jobs.list(limit=limit)])
+
+    def batch_cancel(self, job_id: str) -> CancelBatchCompletionsResponse:
+        from ramify.batch import jobs
+
+        with _as_a_server_would(), _workspace() as database:
+            ended = database.jobs.get(job_id).state in ENDED
+            jobs.cancel(database, job_id)
+        return CancelBatchCompletionsResponse(success=not ended)
+
     def _checked(self, model: str, request: CompletionRequest, *, stream: bool) -> tuple[Model, GenerationRequest]:
         running = loaded(model)
         return running, generation_request(running, request, stream=stream)
 
     def _late(self) -> RemoteError:
         return RemoteError(f"the model said nothing for {self._timeout_s:g} s (timeout={self._timeout_s:g})", code="timeout")
+
+
+@contextlib.contextmanager
+def _workspace() -> "Iterator[Database]":
+    """RAMIFY_WORKSPACE, else the last one used, else `batches.ramify` in the data folder, which is made."""
+    from ramify.cli import workspace
+    from ramify.store.database import Database
+
+    settings = Settings.load()
+    where = workspace.meant_or(None, settings, settings.home / "batches.ramify")
+    if "://" not in where:
+        Path(where).parent.mkdir(parents=True, exist_ok=True)
+    with Database.open(where) as database:
+        workspace.remember(where, settings)
+        yield database
+
+
+def _absolute(spec: "JobSpec") -> "JobSpec":
+    """Paths as they are meant here, wherever the process that works at the job stands."""
+    from ramify.cli.workspace import place
+
+    named = {name: getattr(spec, name) for name in ("input_path", "output_path", "checkpoint_path")}
+    placed: dict[str, Any] = {name: place(path) for name, path in named.items() if path is not None}
+    return replace(spec, **placed)
 
 
 @contextlib.contextmanager

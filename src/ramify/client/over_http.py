@@ -10,7 +10,18 @@ from urllib.parse import quote, urlsplit
 
 from ramify.client.events import EventParser
 from ramify.client.refusals import error_of, shown
-from ramify.data_types import CompletionRequest, CompletionStreamResponse, CompletionSyncResponse, StreamError, StreamErrorContent
+from ramify.data_types import (
+    CancelBatchCompletionsResponse,
+    CompletionRequest,
+    CompletionStreamResponse,
+    CompletionSyncResponse,
+    CreateBatchCompletionsRequest,
+    CreateBatchCompletionsResponse,
+    GetBatchCompletionsResponse,
+    ListBatchCompletionsResponse,
+    StreamError,
+    StreamErrorContent,
+)
 from ramify.errors import InputError, RamifyError, RemoteError
 from ramify.settings import Key
 
@@ -62,6 +73,40 @@ class Server:
             async with httpx2.AsyncClient(**self._options()) as client:
                 response = await client.post(self._url("completions-sync", model), json=_body(request))
                 return self._whole(response)
+        except httpx2.HTTPError as error:
+            failure = self._lost(error)
+        raise failure
+
+    # Batches.
+
+    def batch_create(self, asked: CreateBatchCompletionsRequest) -> CreateBatchCompletionsResponse:
+        body = asked.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return CreateBatchCompletionsResponse(**self._asked("POST", "/v1/llm/batch-completions", body))
+
+    def batch_get(self, job_id: str) -> GetBatchCompletionsResponse:
+        return GetBatchCompletionsResponse(**self._asked("GET", f"/v2/batch-completions/{quote(job_id, safe='')}"))
+
+    def batch_list(self, limit: int) -> ListBatchCompletionsResponse:
+        return ListBatchCompletionsResponse(**self._asked("GET", f"/v2/batch-completions?limit={limit}"))
+
+    def batch_cancel(self, job_id: str) -> CancelBatchCompletionsResponse:
+        found = self._asked("POST", f"/v2/batch-completions/{quote(job_id, safe='')}/actions/cancel")
+        return CancelBatchCompletionsResponse(**found)
+
+    def _asked(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        import httpx2
+
+        failure: RamifyError
+        try:
+            with httpx2.Client(**self._options()) as client:
+                response = client.request(method, f"{self._base_url}{path}", json=body)
+                if response.status_code != 200:
+                    raise self._refused(response, _beginning(response.content))
+                try:
+                    found: dict[str, Any] = response.json()
+                    return {str(name): value for name, value in found.items()}
+                except (ValueError, AttributeError):
+                    raise self.failed(f"answered what is no job: {shown(response.text)}", 200) from None
         except httpx2.HTTPError as error:
             failure = self._lost(error)
         raise failure

@@ -30,8 +30,10 @@ class Uploads:
         return f"file-{secrets.token_hex(12)}"
 
     def add(self, key: str, name: str, *, purpose: str, size_bytes: int) -> UploadRecord:
-        """Note a file whose content is on disk."""
+        """Note a file whose content is on disk; one that is noted already stays as it is."""
         with self.database.writing() as connection:
+            if connection.execute(select(uploads.c.id).where(uploads.c.key == key)).scalar() is not None:
+                return self.get(key)
             (number,) = reserved(connection, uploads.name, 1)
             row = {"id": number, "key": key, "name": name, "purpose": purpose, "size_bytes": size_bytes, "created_at": now()}
             connection.execute(insert(uploads).values(row))

@@ -16,6 +16,7 @@ from ramify.api.workspace import (
     facets,
     history,
     importing,
+    jobs,
     judging,
     lab,
     lab_events,
@@ -38,7 +39,7 @@ router = APIRouter(prefix="/api", responses={"4XX": {"model": ErrorShape}, "5XX"
 # The fixed paths of a room come before those with a number in them: /drafts/events before /drafts/{draft_id}.
 for room in (
     *(library, bulk, samples, completions, tokens, draft_events, drafts, sessions, trees, tree_growing, blocks),
-    *(facets, judging, lab_events, lab, history, models),
+    *(facets, judging, lab_events, lab, jobs, history, models),
     *(uploads, importing, exporting, reports, task_events),
 ):
     router.include_router(room.router)

@@ -74,6 +74,25 @@ const put = (path, body) => call("PUT", path, body);
 const patch = (path, body) => call("PATCH", path, body);
 const remove = (path) => call("DELETE", path);
 
+
+/** @param {string} path @param {File} file */
+async function upload(path, file) {
+  const form = new FormData();
+  form.set("purpose", "batch");
+  form.set("file", file);
+  const response = await fetch(path, { method: "POST", headers: { Authorization: `Bearer ${token}` }, body: form });
+  const data = await response.json().catch(() => null);
+  if (!response.ok) throw new ApiError(response.status, data?.error ?? {});
+  return data;
+}
+
+/** @param {string} path @returns {Promise<Blob>} */
+async function blob(path) {
+  const response = await ask("GET", path);
+  if (!response.ok) throw new ApiError(response.status, (await response.json().catch(() => null))?.error ?? {});
+  return response.blob();
+}
+
 export const api = {
   // Library.
   workspace: () => get("/api/workspace"),
@@ -114,6 +133,17 @@ export const api = {
   /** @returns {Promise<T.Tokens>} */
   score: (id, body) => post(`/api/completions/${id}/score`, body),
   deleteCompletion: (id) => remove(`/api/completions/${id}`),
+
+  // Jobs.
+  jobs: (query = {}) => get("/api/jobs", query),
+  addJob: (body) => post("/api/jobs", body),
+  jobRows: (key, query) => get(`/api/jobs/${encodeURIComponent(key)}/rows`, query),
+  cancelJob: (key) => post(`/api/jobs/${encodeURIComponent(key)}/cancel`),
+  retryJob: (key) => post(`/api/jobs/${encodeURIComponent(key)}/retry`),
+  deleteJob: (key) => remove(`/api/jobs/${encodeURIComponent(key)}`),
+  addFile: (file) => upload("/v1/files", file),
+  /** The content of a file, to be saved. */
+  fileContent: (key) => blob(`/v1/files/${encodeURIComponent(key)}/content`),
 
   // Drafts.
   draft: (sample, body) => post(`/api/samples/${sample}/drafts`, body),

@@ -12,6 +12,7 @@ import { ComparePage } from "./pages/compare.js";
 import { CompletionPage } from "./pages/completion.js";
 import { FacetsPage } from "./pages/facets.js";
 import { HistoryPage } from "./pages/history.js";
+import { JobsPage } from "./pages/jobs.js";
 import { JudgePage } from "./pages/judge.js";
 import { LabPage } from "./pages/lab.js";
 import { LibraryPage } from "./pages/library.js";
@@ -23,8 +24,7 @@ import { connected, facetName, facets, loadShared, palette, redo, remembered, th
 
 const PAGES = {
   library: LibraryPage, samples: SamplePage, completions: CompletionPage, compare: ComparePage, picking: PickingPage, blocks: BlocksPage,
-  trees: TreePage, judge: JudgePage, facets: FacetsPage, history: HistoryPage,
-  lab: LabPage,
+  trees: TreePage, judge: JudgePage, facets: FacetsPage, lab: LabPage, jobs: JobsPage, history: HistoryPage,
 };
 
 const NAV = [
@@ -32,6 +32,7 @@ const NAV = [
   { page: "judge", name: "Judge", icon: "judge", parts: ["judge"] },
   { page: "facets", name: "Facets", icon: "facet", parts: ["facets"] },
   { page: "lab", name: "Lab", icon: "lab", parts: ["lab"] },
+  { page: "jobs", name: "Jobs", icon: "jobs", parts: ["jobs"] },
   { page: "history", name: "History", icon: "history", parts: ["history"] },
 ];
 
@@ -76,6 +77,7 @@ export function App({ start }) {
     { keys: "Alt+3", says: "facets", act: () => go(["facets"]) },
     { keys: "Alt+4", says: "history", act: () => go(["history"]) },
     { keys: "Alt+L", says: "lab", act: () => go(["lab"]) },
+    { keys: "Alt+5", says: "jobs", act: () => go(["jobs"]) },
     { keys: "Alt+F", says: "choose the facet", act: () => /** @type {HTMLElement | null} */ (document.querySelector(".topbar .menu-anchor button"))?.click() },
   ], []);
   const { page } = address.value;

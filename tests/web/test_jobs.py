@@ -1,0 +1,89 @@
+"""Jobs in the studio: started, watched, ended, tried again, errors read, answers downloaded; in a real browser."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page, expect
+from tests.web.conftest import Studio
+
+
+def newest(studio: Studio) -> dict[str, Any]:
+    found: dict[str, Any] = studio.get("/api/jobs", limit=1)["items"][0]
+    return found
+
+
+def until(studio: Studio, *states: str) -> dict[str, Any]:
+    deadline = time.monotonic() + 90
+    while (job := newest(studio))["state"] not in states:
+        assert time.monotonic() < deadline, job
+        time.sleep(0.1)
+    return job
+
+
+def test_a_job_is_started_from_prompts_watched_and_its_answers_downloaded(
+    open_page: Callable[..., Page], studio: Studio, tmp_path: Path
+) -> None:
+    page = open_page("#/jobs")
+    page.keyboard.press("n")
+    page.get_by_label("Prompts, one a line").fill("Once upon a time\nA hedgehog\n\n")
+    page.get_by_role("button", name="Start").click()
+    job = until(studio, "completed")
+    assert (job["rows"], job["done"], job["failed"], job["workers"]["used"]) == (2, 2, 0, 1)
+    card = page.get_by_label(f"Job {job['key']}")
+    expect(card.get_by_text("completed")).to_be_visible(timeout=20_000)
+    expect(card.get_by_text("2 of 2 rows")).to_be_visible()
+    rows = studio.get(f"/api/jobs/{job['key']}/rows")["items"]
+    texts = [json.loads(row["result"])["text"] for row in rows]
+    expect(card.locator(".answer").first).to_have_text(texts[0].strip())
+    with page.expect_download() as download:
+        card.get_by_role("button", name="Download").click()
+    download.value.save_as(tmp_path / "answers")
+    assert [row["text"] for row in json.loads((tmp_path / "answers").read_text())] == texts
+
+
+def test_a_file_with_bad_rows_shows_what_went_wrong_and_can_be_tried_again(
+    open_page: Callable[..., Page], studio: Studio, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"prompt": "Once"}\n{torn\n{"prompt": "<b>bold</b>"}\n' + json.dumps({"prompt": "word " * 4000}) + "\n")
+    page = open_page("#/jobs")
+    page.get_by_role("button", name="New job").first.click()
+    page.get_by_label("Or a file").set_input_files(source)
+    page.get_by_role("button", name="Start").click()
+    job = until(studio, "completed")
+    assert (job["rows"], job["done"], job["failed"]) == (4, 2, 2)
+    card = page.get_by_label(f"Job {job['key']}")
+    expect(card.get_by_text("2 failed")).to_be_visible(timeout=20_000)
+    expect(card.get_by_text("line 2: it is no JSON")).to_be_visible()
+    expect(card.get_by_text("the model's context window holds")).to_be_visible()
+    card.get_by_label("Only those that failed").uncheck()
+    expect(card.get_by_text("<b>bold</b>")).to_be_visible()  # as text, and never as markup
+    card.get_by_role("button", name="Retry").click()
+    until(studio, "completed")
+    rows = studio.get(f"/api/jobs/{job['key']}/rows")["items"]
+    assert [row["attempts"] for row in rows] == [1, 1, 1, 2]  # what cannot be read is not asked again
+
+
+def test_a_job_is_ended_and_gone_on_with_by_keyboard_alone(open_page: Callable[..., Page], studio: Studio) -> None:
+    prompts = [f"Tale {i}" for i in range(300)]
+    made = studio.post("/api/jobs", prompts=prompts, config={"max_new_tokens": 100, "min_new_tokens": 100})
+    page = open_page("#/jobs")
+    card = page.get_by_label(f"Job {made['key']}")
+    card.get_by_role("button", name="End").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("dialog").get_by_role("button", name="End it").press("Enter")
+    job = until(studio, "cancelled")
+    assert job["done"] < 300
+    expect(card.get_by_text("cancelled")).to_be_visible(timeout=20_000)
+    card.get_by_role("button", name="Retry").focus()
+    page.keyboard.press("Enter")
+    until(studio, "running", "queued")
+    studio.post(f"/api/jobs/{made['key']}/cancel")
+    until(studio, "cancelled")
+    card.get_by_label("Forget").press("Enter")
+    page.get_by_role("dialog").get_by_role("button", name="Forget").press("Enter")
+    expect(card).to_have_count(0, timeout=20_000)
+    assert made["key"] not in [each["key"] for each in studio.get("/api/jobs")["items"]]
