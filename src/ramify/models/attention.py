@@ -168,7 +168,7 @@ def _decode(plan: BatchPlan, layer: int, query: Tensor, scale: float) -> Tensor:
     kv_heads = plan.levels[0].parts[0][0].keys[layer].shape[0]  # type: ignore[union-attr]
     group = heads // kv_heads
     folded = steps.reshape(rows, kv_heads, group, width)
-    singles = folded.split(1)
+    singles = torch.split(folded, 1)
     outs, weights = [], []
     for level in plan.levels:
         found, logs = [], []

@@ -6,6 +6,7 @@ The operators behind this are private to torch, so they are tried before they ar
 
 import warnings
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -101,7 +102,7 @@ def pack_int8(model: nn.Module) -> int:
     return swapped
 
 
-def _linear_layers(model: nn.Module) -> list[tuple[nn.Module, str, nn.Module]]:
+def _linear_layers(model: nn.Module) -> list[tuple[nn.Module, str, Any]]:
     """(parent, name, layer) of every linear layer, transformers' Conv1D included."""
     from transformers.pytorch_utils import Conv1D
 
