@@ -34,6 +34,36 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
+def ramify_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder whose registry has another name for `tiny`, document 002's."""
+    from ramify.models.registry import Registry
+
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAMIFY_HOME", str(folder))
+        Registry().add("llama-2-7b", "tiny")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Any]:
+    """Forks `ramify` commands whose libraries are loaded already."""
+    from forked_ramify import Zygote
+
+    with Zygote() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def server_process(zygote: Any, ramify_home: Path) -> Iterator[Any]:
+    """`ramify serve` as a process, on `ramify_home`: one for all tests that only ask."""
+    from tests.api.serving_process import serving
+
+    with serving(zygote, ramify_home) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
 def load() -> Callable[[str], Any]:
     """`load(name)` gives the ramify model made here under that name (or "tiny"), in float32, loaded once a run."""
     import models_made_here

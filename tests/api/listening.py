@@ -36,8 +36,12 @@ class Live:
 
     def client(self, **options: Any) -> httpx2.Client:
         """A client that carries the token."""
+        return self.stranger(headers=self.headers, **options)
+
+    def stranger(self, **options: Any) -> httpx2.Client:
+        """One that does not."""
         # verify: nothing here is TLS, and reading the certificates takes longer than most requests.
-        return httpx2.Client(base_url=self.url, headers=self.headers, timeout=60, verify=False, **options)
+        return httpx2.Client(base_url=self.url, timeout=60, verify=False, **options)
 
 
 @contextlib.contextmanager
@@ -49,7 +53,7 @@ def listening(app: FastAPI, *, ready: bool = True) -> Iterator[Live]:
     thread.start()
     live = Live(f"http://127.0.0.1:{listener.getsockname()[1]}", app)
     try:
-        with httpx2.Client(base_url=live.url, timeout=60) as client:
+        with live.stranger() as client:
             while client.get("/health").status_code != 200 and ready:
                 assert thread.is_alive()
         yield live

@@ -1,18 +1,17 @@
 """Who is let in, and how the others are told."""
 
-import httpx2
 import pytest
 from tests.api.listening import Live
 
 
 def test_health_needs_no_token(live: Live) -> None:
-    answer = httpx2.get(f"{live.url}/health")
+    answer = live.stranger().get("/health")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer wrong"}, {"authorization": "Basic x"}, {"x-api-key": ""}])
 def test_every_other_path_needs_the_token_even_one_that_is_not_there(live: Live, headers: dict[str, str]) -> None:
-    answer = httpx2.get(f"{live.url}/v1/nothing", headers=headers)
+    answer = live.stranger().get("/v1/nothing", headers=headers)
     assert answer.status_code == 401
     assert answer.json()["error"]["code"] == "invalid_api_key"
 

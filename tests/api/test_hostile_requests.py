@@ -11,7 +11,7 @@ import httpx2
 import psutil
 import pytest
 from tests.api.hostile_requests import CLOSED, OTHERS, PUBLISHED, TEMPLATES, Hostile
-from tests.api.serving_process import Serving, serving
+from tests.api.serving_process import Serving
 
 TIME_S = 60
 GROWTH_BYTES = 3 * 2**30
@@ -19,9 +19,8 @@ GROWTH_BYTES = 3 * 2**30
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    with serving(tmp_path_factory.mktemp("home")) as found:
-        yield found
+def server(server_process: Serving) -> Serving:
+    return server_process
 
 
 @pytest.fixture(scope="module")

@@ -1,29 +1,40 @@
 """How a server begins and ends: as a process of its own, by signals."""
 
 import asyncio
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 from tests.api.gates import gated
 from tests.api.listening import TOKEN, listening
-from tests.api.serving_process import serving
+from tests.api.serving_process import Serving, serving
+from typer.testing import CliRunner
 
+from forked_ramify import Zygote
 from ramify.api.app import create_app
 from ramify.api.serving import bound
 from ramify.api.state import Limits
+from ramify.cli.main import app
 
 
-def test_serve_takes_its_token_from_the_environment_and_ends_by_sigterm_when_its_streams_have(tmp_path: Path) -> None:
-    with serving(tmp_path, ["--drain-timeout", "60"]) as running, running.client() as client:
+def test_serve_takes_its_token_from_the_environment(server_process: Serving) -> None:
+    with server_process.client() as client:
         assert client.get("/v1/models", headers={"authorization": ""}).status_code == 401
         assert client.get("/v1/models").json()["data"][0]["id"] == "tiny"
+
+
+def test_without_one_a_token_is_made_and_printed_once_and_sigterm_ends_the_process_when_its_streams_have(
+    zygote: Zygote, tmp_path: Path
+) -> None:
+    with serving(zygote, tmp_path, ["--drain-timeout", "60"], key="") as running:
+        said = (tmp_path / "stderr").read_text()
+        (made,) = re.findall(r"^token: (\S{40,})$", said, re.MULTILINE)
+        assert said.count(made) == 1
+        client = running.client(headers={"authorization": f"Bearer {made}"})
+        assert client.get("/v1/models").status_code == 200
         body = {"prompt": "Once upon a time", "max_tokens": 100, "ignore_eos": True, "stream": True, "temperature": 0}
         with client.stream("POST", "/v1/completions", json=body) as answer:
             pieces = answer.iter_lines()
@@ -36,23 +47,11 @@ def test_serve_takes_its_token_from_the_environment_and_ends_by_sigterm_when_its
         assert running.process.wait(30) == 0
 
 
-def test_a_token_is_made_and_printed_once_where_none_was_given(tmp_path: Path) -> None:
-    with serving(tmp_path, key="") as running:
-        said = (tmp_path / "stderr").read_text()
-        (made,) = re.findall(r"^token: (\S{40,})$", said, re.MULTILINE)
-        assert said.count(made) == 1
-        with running.client(headers={"authorization": f"Bearer {made}"}) as client:
-            assert client.get("/v1/models").status_code == 200
-
-
 def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        command = [sys.executable, "-m", "ramify", "serve", "--port", port]
-        done = subprocess.run(
-            command, env={**os.environ, "RAMIFY_HOME": str(tmp_path)}, capture_output=True, text=True, check=False
-        )
-    assert done.returncode == 2
+        done = CliRunner().invoke(app, ["serve", "--port", port], env={"RAMIFY_HOME": str(tmp_path)})
+    assert done.exit_code == 2
     assert f"127.0.0.1:{port} cannot be had" in done.stderr
 
 

@@ -120,7 +120,7 @@ def test_the_async_client_gets_the_same(client: openai.OpenAI, live: Live) -> No
 
 def test_thirty_two_at_once_are_what_each_is_alone(client: openai.OpenAI, live: Live) -> None:
     def given(number: int) -> dict[str, Any]:
-        return {"model": "tiny", "prompt": f"{number} cats", "max_tokens": 8, "temperature": 0.9, "seed": number}
+        return {"model": "tiny", "prompt": f"{number} cats", "max_tokens": 5, "temperature": 0.9, "seed": number}
 
     async def question(made: openai.AsyncOpenAI) -> Any:
         return await asyncio.gather(*(made.completions.create(**given(number)) for number in range(32)))

@@ -5,15 +5,14 @@ Its model, llama-2-7b, is a name of the registry here, as an owner would give it
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.api.serving_process import KEY, Serving, serving
+from tests.api.serving_process import KEY
 
 from ramify.errors import NotFoundError
-from ramify.models.registry import Registry
 
 Say = Callable[[str], str]
 
@@ -75,29 +74,15 @@ asyncio.run(main())
 UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder whose registry knows the document's model."""
-    folder = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAMIFY_HOME", str(folder))
-        Registry().add("llama-2-7b", "tiny")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(home: Path) -> Iterator[Serving]:
-    with serving(home) as found:
-        yield found
-
-
 @pytest.fixture(params=["in this process", "over HTTP"])
-def run(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
+def run(
+    request: pytest.FixtureRequest, ramify_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Say:
     """Runs an example as a program of its own would run, and gives what it printed."""
-    monkeypatch.setenv("RAMIFY_HOME", str(home))
+    monkeypatch.setenv("RAMIFY_HOME", str(ramify_home))
     monkeypatch.delenv("RAMIFY_BASE_URL", raising=False)
     if request.param == "over HTTP":
-        monkeypatch.setenv("RAMIFY_BASE_URL", request.getfixturevalue("server").url)
+        monkeypatch.setenv("RAMIFY_BASE_URL", request.getfixturevalue("server_process").url)
         monkeypatch.setenv("RAMIFY_API_KEY", KEY)
 
     def ran(example: str) -> str:

@@ -341,13 +341,13 @@ def test_leaving_a_stream_closes_its_connection(server: Server) -> None:
     server.always = streams([piece("a", 1)], done=False, then="hold")
     for _ in Completion.create(**GIVEN, stream=True):
         break
-    assert server.left.wait(5)
+    assert server.left.wait(30)
 
 
 def test_letting_go_of_a_stream_that_was_never_read_closes_its_connection(server: Server) -> None:
     server.always = streams([piece("a", 1)], done=False, then="hold")
     Completion.create(**GIVEN, stream=True)
-    assert server.left.wait(5)
+    assert server.left.wait(30)
 
 
 def test_leaving_an_async_stream_closes_its_connection(server: Server) -> None:
@@ -356,7 +356,7 @@ def test_leaving_an_async_stream_closes_its_connection(server: Server) -> None:
     async def ask() -> None:
         async for _ in await Completion.acreate(**GIVEN, stream=True):
             break
-        await asyncio.to_thread(server.left.wait, 5)
+        await asyncio.to_thread(server.left.wait, 30)
 
     asyncio.run(ask())
     assert server.left.is_set()
@@ -374,7 +374,7 @@ def test_cancelling_a_task_closes_its_connection(server: Server) -> None:
             await task
 
     asyncio.run(ask())
-    assert server.left.wait(5)
+    assert server.left.wait(30)
 
 
 def test_silence_ends_after_the_timeout(server: Server, call: Call) -> None:
@@ -382,7 +382,7 @@ def test_silence_ends_after_the_timeout(server: Server, call: Call) -> None:
     with pytest.raises(RemoteError, match=r"said nothing for 0\.2 s") as late:
         call(**GIVEN, timeout=0.2)
     assert late.value.code == "timeout"
-    assert server.left.wait(5)
+    assert server.left.wait(30)
 
 
 def test_a_slow_stream_is_not_cut_while_it_goes_on(server: Server, call: Call) -> None:

@@ -1,11 +1,11 @@
 """`Completion` asks a live server and gets what it gets in-process: answers, pieces, refusals."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.api.serving_process import KEY, Serving, serving
+from tests.api.serving_process import KEY, Serving
 
 from ramify import Completion
 from ramify.errors import NotFoundError, RamifyError, RemoteError, UnauthorizedError
@@ -15,20 +15,14 @@ ACTIVE = ("ramify_completions_running{", "ramify_completions_waiting{")
 Both = Callable[[Callable[[], Any]], tuple[Any, Any]]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    with serving(tmp_path_factory.mktemp("home")) as found:
-        yield found
-
-
 @pytest.fixture
-def both(server: Serving, monkeypatch: pytest.MonkeyPatch) -> Both:
+def both(server_process: Serving, monkeypatch: pytest.MonkeyPatch) -> Both:
     """What a call gives in-process, and what it gives over HTTP."""
 
     def asked(call: Callable[[], Any]) -> tuple[Any, Any]:
         monkeypatch.delenv("RAMIFY_BASE_URL", raising=False)
         here = call()
-        monkeypatch.setenv("RAMIFY_BASE_URL", server.url)
+        monkeypatch.setenv("RAMIFY_BASE_URL", server_process.url)
         monkeypatch.setenv("RAMIFY_API_KEY", KEY)
         return here, call()
 
@@ -107,14 +101,14 @@ def test_a_wrong_key_is_unauthorized(both: Both, monkeypatch: pytest.MonkeyPatch
             Completion.create(**GIVEN, stream=stream)
 
 
-def test_a_timeout_and_a_left_stream_end_the_generation(both: Both, server: Serving) -> None:
+def test_a_timeout_and_a_left_stream_end_the_generation(both: Both, server_process: Serving) -> None:
     long: dict[str, Any] = {**GIVEN, "max_new_tokens": 2000, "guided_regex": "(a|b){1900}"}
     both(lambda: None)
     with pytest.raises(RemoteError, match="said nothing"):
         Completion.create(**long, timeout=0.3)
     for _ in Completion.create(**long, stream=True):
         break
-    with server.client() as client:
+    with server_process.client() as client:
         for _ in range(200):
             lines = client.get("/metrics").text.splitlines()
             running = sum(float(line.split()[-1]) for line in lines if line.startswith(ACTIVE))

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import httpx2
 import pytest
 from tests.api.listening import Live
 from tests.api.workspace.speaking import Speaker
@@ -103,7 +102,7 @@ def test_a_server_without_a_workspace_says_so(served: Live) -> None:
 
 
 def test_every_route_needs_the_token(served: Live) -> None:
-    with httpx2.Client(base_url=served.url) as stranger:
+    with served.stranger() as stranger:
         for path, item in served.app.openapi()["paths"].items():
             if path.startswith("/api/"):
                 for method in item:
