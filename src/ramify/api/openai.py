@@ -41,6 +41,7 @@ async def completions(body: Annotated[CompletionRequest, Body()], server: Server
         config=config,
         # Ranking completions by their likelihood needs the likelihood.
         logprobs=body.logprobs if rows == n or body.logprobs is not None else 0,
+        special_tokens=body.skip_special_tokens is False,
         measure=measure,
         max_tokens=body.max_tokens if "max_tokens" in body.model_fields_set else None,
     )
@@ -83,6 +84,7 @@ async def chat_completions(body: Annotated[ChatRequest, Body()], server: ServerS
         ],
         config=config_of(body, max_tokens=most, rows=body.n or 1),
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+        special_tokens=body.skip_special_tokens is False,
         measure=body.prompt_logprobs,
         max_tokens=most,
     )
