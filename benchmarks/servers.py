@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
+import psutil
 
 import ramify
 
-__all__ = ["KEY", "TINY", "Peer", "ramify_serve", "transformers_serve"]
+__all__ = ["KEY", "TINY", "Peer", "llama_serve", "ramify_serve", "transformers_serve"]
 
 TINY = Path(ramify.__file__).parent / "models/embedded/tiny"
 KEY = "a-key-for-benchmarks"
@@ -37,6 +38,11 @@ class Peer:
         headers = {"authorization": f"Bearer {KEY}"}
         # verify: nothing here is TLS, and reading the certificates takes long.
         return httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=600, limits=limits, verify=False)
+
+    def cpu_s(self) -> float:
+        """What the server has had of the processors."""
+        used = psutil.Process(self.pid).cpu_times()
+        return float(used.user + used.system)
 
     def memory_bytes(self) -> int:
         """Resident memory of the server now."""
@@ -66,6 +72,22 @@ def transformers_serve(*arguments: str) -> Iterator[Peer]:
     environment = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     with _running("transformers", command, environment, port, str(TINY)) as peer:
         yield peer
+
+
+@contextlib.contextmanager
+def llama_serve(binary: Path, slots: int) -> Iterator[Peer]:
+    """llama.cpp's server on the same weights in float32, one thread, with so many places, each for `tiny`'s whole window."""
+    from benchmarks import gguf_of_tiny
+
+    port = _free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "tiny.gguf"
+        gguf_of_tiny.write(TINY, model)
+        command = [str(binary), "-m", str(model), "--port", str(port), "--host", "127.0.0.1", "-t", "1", "-tb", "1"]
+        command += ["--parallel", str(slots), "-c", str(2048 * slots), "-ctk", "f32", "-ctv", "f32", "--no-webui"]
+        command += ["--api-key", KEY]
+        with _running("llama.cpp", command, {}, port, "tiny") as peer:
+            yield peer
 
 
 @contextlib.contextmanager

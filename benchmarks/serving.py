@@ -1,35 +1,54 @@
 """The server under load, measured from another process.
 
     python -m benchmarks.serving beside [--rounds 3]   # us and `transformers serve`, interleaved, at 1, 8 and 32 clients
+    python -m benchmarks.serving beside --llama-server PATH   # us and llama.cpp's server
     python -m benchmarks.serving refusals              # how soon the excess over a full queue is told so, and how much of it
     python -m benchmarks.serving health                # /health while 5 MB are tokenized, and at the same load without them
     python -m benchmarks.serving memory                # resident memory over rounds of 500 requests at once
 
-Times are of the client, in one process with one event loop; on a busy machine read the ratios.
+Times are of the client, in a process of its own; on a busy machine read the ratios, and the processor time of the servers.
 """
 
 import argparse
 import asyncio
 import collections
 import contextlib
+import functools
 import json
 import re
 import statistics
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx2
 
-from benchmarks.servers import KEY, Peer, ramify_serve, transformers_serve
+from benchmarks.bursts import Clock, burst, posted
+from benchmarks.servers import KEY, TINY, Peer, llama_serve, ramify_serve, transformers_serve
+from ramify.models.tokenizer import Tokenizer
 
 CLIENTS = (1, 8, 32)
 NEW_TOKENS = 32
 
 
+def prompt_of(i: int) -> str:
+    return f"Once upon a time, a little fox number {i} found a shiny"
+
+
 def body(peer: Peer, i: int, **more: Any) -> dict[str, Any]:
-    prompt = f"Once upon a time, a little fox number {i} found a shiny"
-    return {"model": peer.model, "prompt": prompt, "max_tokens": NEW_TOKENS, "temperature": 0, **more}
+    return {"model": peer.model, "prompt": prompt_of(i), "max_tokens": NEW_TOKENS, "temperature": 0, **more}
+
+
+@functools.cache
+def ids_of(i: int) -> list[int]:
+    """The prompt as `tiny`'s ids, where a server would split its text otherwise."""
+    return list(_codec().encode(prompt_of(i), special=True))
+
+
+@functools.cache
+def _codec() -> Tokenizer:
+    return Tokenizer.from_folder(TINY)
 
 
 async def streamed(client: httpx2.AsyncClient, asked: dict[str, Any]) -> tuple[float, str]:
@@ -46,7 +65,7 @@ async def streamed(client: httpx2.AsyncClient, asked: dict[str, Any]) -> tuple[f
     return first, text
 
 
-async def clients(peer: Peer, count: int, each: int, offset: int) -> tuple[float, list[float], dict[int, str]]:
+async def clients(peer: Peer, count: int, each: int, offset: int, as_ids: bool) -> tuple[float, list[float], dict[int, str]]:
     """`count` clients ask `each` requests one after another: requests per second, times to first text, and the texts."""
     waits: list[float] = []
     texts: dict[int, str] = {}
@@ -54,7 +73,7 @@ async def clients(peer: Peer, count: int, each: int, offset: int) -> tuple[float
     async def one(client: httpx2.AsyncClient, who: int) -> None:
         for turn in range(each):
             i = offset + who * each + turn
-            wait, texts[i] = await streamed(client, body(peer, i))
+            wait, texts[i] = await streamed(client, body(peer, i, **({"prompt": ids_of(i)} if as_ids else {})))
             waits.append(wait)
 
     async with peer.client() as client:
@@ -63,66 +82,73 @@ async def clients(peer: Peer, count: int, each: int, offset: int) -> tuple[float
         return count * each / (time.perf_counter() - began), waits, texts
 
 
-def beside(rounds: int, continuous: bool) -> None:
-    options = ["--continuous-batching"] if continuous else []
-    with ramify_serve() as us, transformers_serve(*options) as them:
+def beside(rounds: int, opened: contextlib.AbstractContextManager[Peer], as_ids: bool) -> None:
+    """Us and a peer, by turns. as_ids: the prompts are token ids."""
+    with ramify_serve() as us, opened as them:
         for peer in (us, them):
-            asyncio.run(clients(peer, 2, 1, 10**6))
-        print("| clients | requests/s: Ramify | transformers | ratio | first text, ms: Ramify | transformers | ratio | equal |")
-        print("|---|---|---|---|---|---|---|---|")
+            asyncio.run(clients(peer, 2, 1, 10**6, as_ids))
+        print(
+            f"| clients | requests/s: Ramify | {them.name} | ratio | first text, ms: Ramify | {them.name} | ratio "
+            f"| CPU ms a request: Ramify | {them.name} | equal |"
+        )
+        print("|---|---|---|---|---|---|---|---|---|---|")
         for count in CLIENTS:
             each = {1: 4, 8: 2, 32: 1}[count]
             speeds: dict[str, list[float]] = collections.defaultdict(list)
             waits: dict[str, list[float]] = collections.defaultdict(list)
+            costs: dict[str, list[float]] = collections.defaultdict(list)
             equal = whole = 0
             for round_ in range(rounds):
                 texts = {}
                 for peer in (us, them) if round_ % 2 == 0 else (them, us):
-                    speed, wait, texts[peer.name] = asyncio.run(clients(peer, count, each, 1000 * (100 * count + round_)))
+                    before = peer.cpu_s()
+                    offset = 1000 * (100 * count + round_)
+                    speed, wait, texts[peer.name] = asyncio.run(clients(peer, count, each, offset, as_ids))
+                    costs[peer.name].append(1000 * (peer.cpu_s() - before) / (count * each))
                     speeds[peer.name].append(speed)
                     waits[peer.name] += wait
-                whole += len(texts["ramify"])
-                equal += sum(texts["ramify"][i].strip() == texts["transformers"][i].strip() for i in texts["ramify"])
+                whole += len(texts[us.name])
+                equal += sum(texts[us.name][i].strip() == texts[them.name][i].strip() for i in texts[us.name])
             a, b = (statistics.median(speeds[peer.name]) for peer in (us, them))
             c, d = (1000 * statistics.median(waits[peer.name]) for peer in (us, them))
+            e, f = (statistics.median(costs[peer.name]) for peer in (us, them))
             print(
-                f"| {count} | {a:.2f} | {b:.2f} | {a / b:.2f} | {c:.0f} | {d:.0f} | {d / c:.2f} | {equal} of {whole} |",
+                f"| {count} | {a:.2f} | {b:.2f} | {a / b:.2f} | {c:.0f} | {d:.0f} | {d / c:.2f} | {e:.0f} | {f:.0f} "
+                f"| {equal} of {whole} |",
                 flush=True,
             )
 
 
-def refusals(places: int = 64, queue: int = 64, excess: int = 200) -> None:
-    """Fill places and queue with long requests, then ask for more: one after another, and all at once."""
+def refusals(places: int = 64, queue: int = 64, excess: int = 200, rounds: int = 3) -> None:
+    """Fill places and queue with long requests, then ask for more: one after another, and all at once.
+
+    Besides what clients wait for: what the server's event loop took of the processor for each refusal, and how long it was ready
+    while others had it. On a busy machine the second is most of the wait, and nothing that a server can mend.
+    """
 
     async def story(peer: Peer) -> None:
         async with peer.client() as client:
             long = [
-                asyncio.create_task(client.post("/v1/completions", json=body(peer, i, max_tokens=1500, ignore_eos=True)))
+                asyncio.create_task(client.post("/v1/completions", json=body(peer, i, max_tokens=1900, ignore_eos=True)))
                 for i in range(places + queue)
             ]
             while (await gauge(client, "running")) + (await gauge(client, "waiting")) < places + queue:
                 await asyncio.sleep(0.1)
-
-            async def refused(i: int) -> tuple[int, float, str | None]:
-                began = time.perf_counter()
-                answer = await client.post("/v1/completions", json=body(peer, i))
-                return answer.status_code, 1000 * (time.perf_counter() - began), answer.headers.get("retry-after")
-
-            async def healthy() -> float:
-                began = time.perf_counter()
-                await client.get("/health")
-                return 1000 * (time.perf_counter() - began)
-
-            control = [await healthy() for _ in range(excess)]
-            singly = [await refused(i) for i in range(excess)]
-            together = await asyncio.gather(*(refused(i) for i in range(excess)))
-            assert all(retry and 1 <= int(retry) <= 60 for status, _, retry in [*singly, *together] if status == 429)
-            control_together = await asyncio.gather(*(healthy() for _ in range(excess)))
+            asked = [posted(peer.url, "/v1/completions", KEY, body(peer, i)) for i in range(excess)]
+            for _ in range(rounds):
+                for name, bursts in (("one by one", [[one] for one in asked]), (f"{excess} at once", [asked])):
+                    clock = Clock(peer.pid)
+                    answers = [answer for each in bursts for answer in await asyncio.to_thread(burst, peer.url, each)]
+                    ran_s, ready_s = clock.read()
+                    refused = [answer for answer in answers if answer.status == 429]
+                    assert all(1 <= int(answer.headers["retry-after"]) <= 60 for answer in refused)
+                    print(
+                        f"{name}: {len(refused)} of {excess} refused; {spread([1000 * answer.wait_s for answer in answers])}; "
+                        f"the loop ran {1000 * ran_s / excess:.2f} ms and was kept from running {1000 * ready_s / excess:.2f} ms "
+                        "for each",
+                        flush=True,
+                    )
             held = (await gauge(client, "running")) + (await gauge(client, "waiting"))
-            for name, found in (("one by one", singly), (f"{excess} at once", together)):
-                count = sum(status == 429 for status, _, _ in found)
-                print(f"{name}: {count} of {excess} refused; {spread([wait for _, wait, _ in found])}")
-            print(f"control, /health one by one: {spread(control)}; {excess} at once: {spread(control_together)}")
             print(f"held all the while: {held:.0f} of {places + queue}")
             for task in long:
                 task.cancel()
@@ -216,12 +242,15 @@ def main() -> None:
     arguments.add_argument("what", choices=["beside", "refusals", "health", "memory"])
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--continuous-batching", action="store_true", help="beside: let transformers batch its requests")
+    arguments.add_argument("--llama-server", type=Path, metavar="PATH", help="beside: llama.cpp's server in transformers' place")
     given = arguments.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
         if given.what == "beside":
-            beside(given.rounds, given.continuous_batching)
+            options = ["--continuous-batching"] if given.continuous_batching else []
+            peer = llama_serve(given.llama_server, max(CLIENTS)) if given.llama_server else transformers_serve(*options)
+            beside(given.rounds, peer, as_ids=given.llama_server is not None)
         elif given.what == "refusals":
-            refusals()
+            refusals(rounds=given.rounds)
         elif given.what == "health":
             health(given.rounds)
         else:

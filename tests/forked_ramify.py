@@ -1,7 +1,7 @@
 """`ramify` as processes of their own, without each of them loading torch anew.
 
-One Python loads the libraries and nothing else; every command is a fork of it, with its own memory, files, signals and end. Of its
-end only the one that forked it can know, so that one is asked.
+One Python loads the libraries and nothing else; every command is a fork of it, with its own memory, files, signals and end. Only
+the one that forked a command can know of its end, so that one is asked.
 """
 
 import contextlib

@@ -19,6 +19,8 @@ class Gate:
         self._open = threading.Semaphore(0)
         self._arrived = threading.Semaphore(0)
         self._always = False
+        self.widest = 0
+        """The most rows that one pass had."""
 
     def arrives(self) -> None:
         """Wait until a pass stands at the gate."""
@@ -28,8 +30,14 @@ class Gate:
         """Let so many passes through."""
         self._open.release(count)
 
+    def open(self) -> None:
+        """Let all passes through, until it is shut again."""
+        self._always = True
+        self._open.release()
+
     def shut(self) -> None:
         """Take back what was let through and not used, and forget who stood here."""
+        self._always = False
         for semaphore in (self._open, self._arrived):
             while semaphore.acquire(blocking=False):
                 pass
@@ -38,7 +46,8 @@ class Gate:
         self._always = True
         self._open.release(10**6)
 
-    def pass_through(self) -> None:
+    def pass_through(self, rows: int = 1) -> None:
+        self.widest = max(self.widest, rows)
         self._arrived.release()
         if not self._always:
             assert self._open.acquire(timeout=60)
@@ -55,7 +64,7 @@ class GatedBackend:
         return getattr(self._backend, name)
 
     def extend(self, rows: Sequence[Extension]) -> Outputs:
-        self._gate.pass_through()
+        self._gate.pass_through(len(rows))
         found: Outputs = self._backend.extend(rows)
         return found
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ramify.api.admission import Admission, Turn
+from ramify.api.admission import Admission, Arrival, Turn
 from ramify.api.errors import ApiError
 
 
@@ -52,6 +52,20 @@ def test_exactly_what_does_not_fit_into_places_and_queue_is_refused() -> None:
         enter(admission, [1])
     assert (caught.value.status, caught.value.code, caught.value.headers) == (429, "queue_full", {"retry-after": "1"})
     assert (admission.running, admission.waiting, admission.refused) == (2, 3, 1)
+
+
+def test_who_is_seen_and_has_not_entered_counts_for_those_who_come_after_it_and_not_for_itself() -> None:
+    admission = Admission(places=1, max_queue=1)
+    first, second = Arrival(admission), Arrival(admission)
+    assert admission.full
+    first.over()
+    first.over()
+    assert not admission.full
+    enter(admission, [1])
+    assert admission.full
+    second.over()
+    enter(admission, [1])
+    assert (admission.full, admission.arriving, admission.running, admission.waiting) == (True, 0, 1, 1)
 
 
 def test_n_counts_as_n() -> None:

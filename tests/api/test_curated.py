@@ -72,11 +72,23 @@ def test_a_miss_is_answered_by_the_target_model_and_waits_for_curation(curated: 
     ]
 
 
+def test_what_is_approved_is_given_whoever_would_have_answered_and_a_miss_waits_though_nobody_could(curated: Live) -> None:
+    workspace = curated.server.workspace
+    assert workspace is not None
+    sample = workspace.samples.add("Good evening,")
+    workspace.judgements.approve(workspace.write(sample.id, " all.").id, "elsewhere")
+    found = post(curated, "/v1/completions", model="tiny@elsewhere", prompt="Good evening,")
+    assert found.json()["choices"][0]["text"] == " all."
+    assert post(curated, "/v1/completions", model="tiny@elsewhere", prompt="Good night,").status_code == 404
+    assert [each.prompt for each in workspace.database.unanswered.list("elsewhere")] == ["Good night,"]
+
+
 def test_what_a_facet_cannot_do_is_said(curated: Live) -> None:
     for body, status, words in (
         ({"model": "tiny@nothing", "prompt": "Dear"}, 404, "there is no facet 'nothing'"),
         ({"model": "other@letters", "prompt": "Dear"}, 404, "'other' is not served"),
         ({"model": "tiny@elsewhere", "prompt": "Dear"}, 404, "'not served' is not served"),
+        ({"model": "openai:gpt-5", "prompt": "Dear"}, 404, "is a remote one"),
         ({"model": "tiny@letters", "prompt": [3, 4]}, 400, "cannot be looked up"),
         ({"model": "tiny@letters", "prompt": "Dear", "n": 2}, 400, "one approved completion"),
     ):

@@ -1,5 +1,6 @@
 """OpenAI's routes on `tiny`: what every field does, against the library's own answers."""
 
+import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -253,7 +254,7 @@ def test_neutral_values_of_the_official_client_are_accepted(live: Live) -> None:
         (COMPLETIONS, {"prompt": []}, "prompt", "empty list"),
         (COMPLETIONS, {"prompt": "a", "logit_bias": {"x": 1}}, "logit_bias", "logit_bias"),
         (COMPLETIONS, {"prompt": "a", "response_format": {"type": "json_schema"}}, "response_format", "give the schema"),
-        (COMPLETIONS, {"prompt": "a", "skip_special_tokens": False}, "skip_special_tokens", "True"),
+        (COMPLETIONS, {"prompt": "a", "skip_special_tokens": "no"}, "skip_special_tokens", "boolean"),
         (CHAT, {"messages": ASK, "top_logprobs": 2}, "top_logprobs", "logprobs is not true"),
         (CHAT, {"messages": ASK, "max_tokens": 2, "max_completion_tokens": 3}, "max_tokens", "give one of them"),
         (
@@ -283,6 +284,44 @@ def test_a_prompt_too_long_says_both_numbers(live: Live, tiny: Any) -> None:
     assert status == 400
     assert f"the prompt has {len(tiny.codec.encode(words, special=True))} tokens" in message
     assert "holds 2048" in message
+
+
+ALWAYS_START: dict[str, Any] = {"logit_bias": {"3": 100}, "max_tokens": 3}
+"""<|im_start|>, <|im_start|>, <|im_start|>."""
+ALWAYS_END: dict[str, Any] = {"logit_bias": {"2": 100}, "max_tokens": 2}
+"""<|im_end|>, which is an EOS of `tiny`."""
+
+
+@pytest.mark.parametrize(
+    ("given", "text", "shown"),
+    [
+        (ALWAYS_START, "", "<|im_start|>" * 3),
+        ({**ALWAYS_START, "num_beams": 2, "temperature": None}, "", "<|im_start|>" * 3),
+        ({**ALWAYS_START, "stop_token_ids": [3]}, "", ""),
+        ({**ALWAYS_START, "stop_token_ids": [3], "stop": "no", "include_stop_str_in_output": True}, "", "<|im_start|>"),
+        ({**ALWAYS_START, "stop": "art|><|im"}, "", "<|im_st"),
+        (ALWAYS_END, "", ""),
+        ({**ALWAYS_END, "num_beams": 2, "temperature": None, "early_stopping": True}, "", ""),
+        ({**ALWAYS_END, "stop": "no", "include_stop_str_in_output": True}, "", "<|im_end|>"),
+        ({**ALWAYS_END, "ignore_eos": True}, "", "<|im_end|>" * 2),
+    ],
+    ids=lambda given: "+".join(given) if isinstance(given, dict) else "",
+)
+def test_special_tokens_are_shown_on_request_and_the_one_that_ends_is_not(
+    live: Live, given: dict[str, Any], text: str, shown: str
+) -> None:
+    assert post(live, COMPLETIONS, prompt="a", **given)["choices"][0]["text"] == text
+    given = {**given, "skip_special_tokens": False}
+    assert post(live, COMPLETIONS, prompt="a", **given)["choices"][0]["text"] == shown
+    assert post(live, CHAT, messages=ASK, **given)["choices"][0]["message"]["content"] == shown
+    streamed = live.client().post(COMPLETIONS, json={"temperature": 0, "prompt": "a", "stream": True, **given}).text
+    pieces = [json.loads(line[6:])["choices"][0]["text"] for line in streamed.splitlines() if line.startswith("data: {")]
+    assert "".join(pieces) == shown
+
+
+def test_the_offsets_of_logprobs_count_special_tokens_where_they_are_shown(live: Live) -> None:
+    found = post(live, COMPLETIONS, prompt="a", logprobs=0, **ALWAYS_START, skip_special_tokens=False)
+    assert found["choices"][0]["logprobs"]["text_offset"] == [0, 12, 24]
 
 
 # Chat.

@@ -211,7 +211,7 @@ def failing(after: int) -> Any:
     backend: Any = model.engine.backend
     state = {"left": after, "armed": True}
 
-    def pass_through() -> None:
+    def pass_through(rows: int) -> None:
         if state["armed"] and state["left"] == 0:
             state["armed"] = False
             raise RuntimeError("out of memory, say")

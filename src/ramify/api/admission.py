@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from ramify.api.errors import ApiError
 
-__all__ = ["Admission", "Turn"]
+__all__ = ["Admission", "Arrival", "Turn"]
 
 LONGEST_RETRY_S = 60
 
@@ -57,9 +57,20 @@ class Turn:
             self._closed = True
             self._admission._withdraw(self)
 
-    @property
-    def waiting_rows(self) -> int:
-        return 0 if self._closed else sum(self.rows[self._served :])
+
+class Arrival:
+    """A request that was seen at the door and has not entered the queue yet. Of some hundred that come at the same moment, the
+    first ones are still being read when the last are refused: they count until they have entered, or are gone."""
+
+    def __init__(self, admission: "Admission") -> None:
+        self._admission: Admission | None = admission
+        admission.arriving += 1
+
+    def over(self) -> None:
+        """It enters now, or never will."""
+        if self._admission is not None:
+            self._admission.arriving -= 1
+            self._admission = None
 
 
 class Admission:
@@ -70,9 +81,11 @@ class Admission:
         self.places = places
         self.max_queue = max_queue
         self.running = 0
+        self.waiting = 0
+        """Completions that wait to be let in."""
+        self.arriving = 0
+        """Requests that were seen and have not entered yet."""
         self.refused = 0
-        self._entered: set[Turn] = set()
-        """Requests of which a part has not been let in."""
         self._queue: list[tuple[int, int, Turn]] = []
         """A heap of (point, arrival, request)."""
         self._arrivals = itertools.count()
@@ -83,11 +96,6 @@ class Admission:
         self._since = 0.0
         self._held_s = 0.0
 
-    @property
-    def waiting(self) -> int:
-        """Completions that wait to be let in."""
-        return sum(turn.waiting_rows for turn in self._entered)
-
     def enter(self, rows: Sequence[int]) -> Turn:
         """A place in the queue for a request. Raises ApiError: 429 where it is full, 400 for what could never be let in."""
         wanted, most = sum(rows), self.places + self.max_queue
@@ -97,20 +105,33 @@ class Admission:
                 f"the request asks for {wanted} completions; this server takes at most {most} at once. Ask in several requests",
                 code="too_many_completions",
             )
-        held = self.running + self.waiting
-        if held and held + wanted > most:
-            self.refused += 1
-            wait_s = self.retry_after_s()
-            raise ApiError(
-                429,
-                f"the server is busy: {self.running} completions run, {self.waiting} wait, and at most {self.max_queue} may; "
-                f"ask again in {wait_s} s",
-                code="queue_full",
-                headers={"retry-after": str(wait_s)},
-            )
+        if not self.has_room(wanted):
+            raise self.refusal()
         turn = Turn(self, rows)
-        self._entered.add(turn)
+        self.waiting += wanted
         return turn
+
+    def has_room(self, rows: int = 1) -> bool:
+        """Whether so many completions more may run or wait. Where none do, a request of any width may come in."""
+        held = self.running + self.waiting
+        return not held or held + rows <= self.places + self.max_queue
+
+    @property
+    def full(self) -> bool:
+        """Whether a newcomer must be refused, those before it counted who are still on their way in."""
+        return self.running + self.waiting + self.arriving >= self.places + self.max_queue
+
+    def refusal(self) -> ApiError:
+        """What somebody is told for whom there is no room; it is counted."""
+        self.refused += 1
+        wait_s = self.retry_after_s()
+        return ApiError(
+            429,
+            f"the server is busy: {self.running} completions run, {self.waiting} wait, and at most {self.max_queue} may; "
+            f"ask again in {wait_s} s",
+            code="queue_full",
+            headers={"retry-after": str(wait_s)},
+        )
 
     def _line_up(self, turn: Turn) -> None:
         if turn.rows and not turn._closed:
@@ -132,6 +153,7 @@ class Admission:
             self._count_time()
             self._point = point
             self.running += turn.rows[part]
+            self.waiting -= turn.rows[part]
             turn._inside.add(part)
             turn._served += 1
             turn._doors[part].set()
@@ -139,7 +161,6 @@ class Admission:
                 heapq.heapreplace(self._queue, (point + turn.rows[part], arrival, turn))
             else:
                 heapq.heappop(self._queue)
-                self._entered.discard(turn)
 
     def _left(self, rows: int) -> None:
         self._count_time()
@@ -156,7 +177,7 @@ class Admission:
         self._since = now
 
     def _withdraw(self, turn: Turn) -> None:
-        self._entered.discard(turn)
+        self.waiting -= sum(turn.rows[turn._served :])
         self._queue = [entry for entry in self._queue if entry[2] is not turn]
         heapq.heapify(self._queue)
         for part in tuple(turn._inside):

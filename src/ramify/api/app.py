@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from ramify import __version__
 from ramify.api import batches, docs_page, errors, health, llm_engine, openai, studio, tokens
 from ramify.api import workspace as workspace_routes
-from ramify.api.auth import LOOPBACK_HOSTS, Doorkeeper
+from ramify.api.auth import LOOPBACK_HOSTS, Door, Doorkeeper
 from ramify.api.bodies import BodyLimits
 from ramify.api.job_service import service_of
 from ramify.api.model_pool import Load, ModelPool
@@ -88,6 +88,7 @@ def create_app(
 
     app = FastAPI(title="Ramify", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.server = server
+    app.state.door = door = Door(token=token, hosts=tuple(hosts), any_address=any_address)
     errors.install(app)
     for router in ROUTERS:
         app.include_router(router)
@@ -98,5 +99,5 @@ def create_app(
         "max_depth": limits.max_depth,
     }
     app.add_middleware(BodyLimits, **body_limits)
-    app.add_middleware(Doorkeeper, token=token, hosts=tuple(hosts), any_address=any_address)
+    app.add_middleware(Doorkeeper, door=door)
     return app

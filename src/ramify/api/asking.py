@@ -8,6 +8,7 @@ from fastapi import Request
 from starlette.responses import JSONResponse, Response
 
 from ramify.api import curated
+from ramify.api.admission import Arrival
 from ramify.api.errors import ApiError
 from ramify.api.running import Answer, ClientGoneError, Ids, Kept, Part, Piece, Run, off_loop, while_connected
 from ramify.api.state import Server
@@ -52,6 +53,8 @@ class Asked:
     config: GenerationConfig | None
     """None: the prompts are measured, and nothing is generated."""
     logprobs: int | None
+    special_tokens: bool = False
+    """Whether special tokens are part of the text."""
     measure: int | None = None
     max_tokens: int | None = None
     max_tokens_name: str = "max_tokens"
@@ -60,12 +63,15 @@ class Asked:
     async def answer(self, request: Request, shape_for: Callable[[Model], Shape]) -> Response:
         """Run it. What is wrong with the request is raised; what fails once a stream has begun is its last event."""
         try:
-            return await while_connected(request.receive, self._answer(shape_for))
+            return await while_connected(request.receive, self._answer(shape_for, request.scope.get("ramify.arrival")))
         except ClientGoneError:
             return Response(status_code=499)  # which nobody reads
 
-    async def _answer(self, shape_for: Callable[[Model], Shape]) -> Response:
-        run = Run(*await self._chosen())
+    async def _answer(self, shape_for: Callable[[Model], Shape], arrival: Arrival | None) -> Response:
+        chosen = await self._chosen()
+        if arrival is not None:
+            arrival.over()
+        run = Run(*chosen)
         try:
             shape = shape_for(await run.prepare())
             if not self.stream:
@@ -104,6 +110,7 @@ class Asked:
             characters=_characters(self.prompts[i]),
             config=self.config,
             logprobs=self.logprobs,
+            special_tokens=self.special_tokens,
             measure=self.measure,
             max_tokens=self.max_tokens if kept is None else None,
             max_tokens_name=self.max_tokens_name,

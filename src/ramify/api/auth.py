@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ramify.api.errors import ApiError, error_response
 
-__all__ = ["LOOPBACK_HOSTS", "OPEN_PATHS", "OPEN_UNDER", "Doorkeeper", "is_open"]
+__all__ = ["LOOPBACK_HOSTS", "OPEN_PATHS", "OPEN_UNDER", "SHIELDS", "Door", "Doorkeeper", "is_open"]
 
 OPEN_PATHS = frozenset({"/", "/health", "/docs", "/docs.js", "/favicon.ico"})
 """Open to GET without a token: the health check, and pages that hold nothing (they ask with a token of their own)."""
@@ -46,14 +46,9 @@ def is_open(method: str, path: str) -> bool:
 class Doorkeeper:
     """ASGI middleware. It never buffers, so streams and disconnections pass through it untouched."""
 
-    def __init__(self, app: ASGIApp, *, token: str, hosts: Iterable[str], any_address: bool = False) -> None:
-        """hosts: names without a port. any_address: an IP address as Host is allowed too (no rebinding has one)."""
-        if not token:
-            raise ValueError("a server needs a token")
+    def __init__(self, app: ASGIApp, *, door: "Door") -> None:
         self.app = app
-        self._digest = hashlib.sha256(token.encode()).digest()
-        self._hosts = {host.lower().strip("[]") for host in hosts}
-        self._any_address = any_address
+        self._door = door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -69,14 +64,26 @@ class Doorkeeper:
                 message["headers"] = [*message["headers"], *(pair for pair in SHIELDS if pair[0] not in sent)]
             await send(message)
 
-        refusal = self._refusal(scope)
+        refusal = self._door.refusal(scope["method"], scope["path"], Headers(scope=scope))
         if refusal is None:
             await self.app(scope, receive, shielded)
         else:
             await error_response(refusal, scope["path"])(scope, receive, shielded)
 
-    def _refusal(self, scope: Scope) -> ApiError | None:
-        headers, method = Headers(scope=scope), scope["method"]
+
+class Door:
+    """The three checks, as a function of a request's head."""
+
+    def __init__(self, *, token: str, hosts: Iterable[str], any_address: bool = False) -> None:
+        """hosts: names without a port. any_address: an IP address as Host is allowed too (no rebinding has one)."""
+        if not token:
+            raise ValueError("a server needs a token")
+        self._digest = hashlib.sha256(token.encode()).digest()
+        self._hosts = {host.lower().strip("[]") for host in hosts}
+        self._any_address = any_address
+
+    def refusal(self, method: str, path: str, headers: Headers) -> ApiError | None:
+        """Why the request may not come in; None where it may."""
         host = headers.get("host", "")
         if not self._knows(host):
             return ApiError(
@@ -86,7 +93,7 @@ class Doorkeeper:
             )
         if method not in SAFE and not _same_site(headers, host):
             return ApiError(403, "the request comes from another site's page", code="cross_site")
-        if not is_open(method, scope["path"]) and not self._has_token(headers):
+        if not is_open(method, path) and not self._has_token(headers):
             return ApiError(
                 401,
                 "the token is missing or wrong; send it as `Authorization: Bearer TOKEN` (the server printed it at its start, "

@@ -168,9 +168,14 @@ class CompletionChoices(Choices):
         return {"index": index, "text": "", "logprobs": None, "finish_reason": None}
 
     def _maker(self, index: int) -> LegacyLogprobs:
-        return self._logprobs.setdefault(
-            index, LegacyLogprobs(self.model.codec, as_ids=bool(self._body.return_tokens_as_token_ids))
-        )
+        if index not in self._logprobs:
+            body = self._body
+            self._logprobs[index] = LegacyLogprobs(
+                self.model.codec,
+                as_ids=bool(body.return_tokens_as_token_ids),
+                special_tokens=body.skip_special_tokens is False,
+            )
+        return self._logprobs[index]
 
     def _prompt_part(self, part: int, index: int, answer: Answer) -> dict[str, Any]:
         measured = answer.measured.logprobs if answer.measured is not None else ()

@@ -47,8 +47,12 @@ def choose(server: Server, name: str | None, prompts: Sequence[Asked]) -> Choice
     model = effective.target_model
     if effective.sources["target_model"] == "default":
         model = base or server.models.default
-    server.models.check(model)
-    return Choice(model, tuple(_approved(workspace, facet, prompt) for prompt in prompts))
+    kept = tuple(_approved(workspace, facet, prompt) for prompt in prompts)
+    if None in kept:
+        server.models.check(model)
+    elif not server.models.serves(model):  # which only counts tokens where everything is approved
+        model = base or server.models.default
+    return Choice(model, kept)
 
 
 def curated_names(server: Server) -> list[str]:

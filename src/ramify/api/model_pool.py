@@ -10,7 +10,7 @@ from ramify.api.admission import Admission
 from ramify.engine.engine import MAX_ROWS
 from ramify.engine.model import Model
 from ramify.errors import ModelNotFoundError
-from ramify.models.registry import Registry
+from ramify.models.registry import Registry, is_remote
 
 __all__ = ["Load", "ModelPool"]
 
@@ -46,9 +46,17 @@ class ModelPool:
         registered = (entry.name for entry in self._registry.list() if entry.endpoint is None) if self._registry else ()
         return tuple(dict.fromkeys((*self._names, *registered)))
 
+    def serves(self, name: str) -> bool:
+        return name in self._served or name in self.names()
+
     def check(self, name: str) -> None:
         """Raises ModelNotFoundError for a name that is not served."""
-        if name not in self._served and name not in self.names():
+        if not self.serves(name):
+            if is_remote(name) or (self._registry and any(name == entry.name for entry in self._registry.list())):
+                raise ModelNotFoundError(
+                    f"the model {name!r} is a remote one, and only models of this machine are served here: ask its own endpoint, "
+                    "or make completions with it under /api, in the studio or on the command line"
+                )
             raise ModelNotFoundError(
                 f"the model {name!r} is not served here; served are {', '.join(self.names())}. "
                 "`ramify models add` names another, `ramify serve --model` serves one"

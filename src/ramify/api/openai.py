@@ -37,6 +37,7 @@ async def _answer(wanted: Wanted, body: Sampling, server: Server, request: Reque
         encoders=wanted.encoders,
         config=wanted.config,
         logprobs=wanted.logprobs,
+        special_tokens=body.skip_special_tokens is False,
         measure=wanted.measure,
         max_tokens=wanted.max_tokens,
     )

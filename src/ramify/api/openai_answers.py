@@ -34,11 +34,12 @@ def spelt(codec: TextCodec, token_id: int, *, as_id: bool = False) -> str:
 class LegacyLogprobs:
     """The `logprobs` of /v1/completions. It counts characters along, so that pieces of a stream fit together."""
 
-    def __init__(self, codec: TextCodec, *, as_ids: bool = False) -> None:
+    def __init__(self, codec: TextCodec, *, as_ids: bool = False, special_tokens: bool = False) -> None:
+        """special_tokens: whether they are part of the text."""
         self._codec = codec
         self._as_ids = as_ids
         self._offset = 0
-        self._decoder = StreamDecoder(codec.token_bytes)
+        self._decoder = StreamDecoder(codec.literal_bytes if special_tokens else codec.token_bytes)
         self._prompt_decoder = StreamDecoder(codec.literal_bytes)
 
     def prompt(self, ids: Sequence[int], measured: Sequence[TokenLogprob], text: str) -> dict[str, Any]:

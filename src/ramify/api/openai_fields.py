@@ -104,7 +104,9 @@ class Sampling(Fields):
     include_stop_str_in_output: bool | None = None
     ignore_eos: bool | None = None
     min_tokens: int | None = None
-    skip_special_tokens: Literal[True] | None = None
+    skip_special_tokens: bool | None = Field(
+        None, description="false: the text has special tokens too, but not the EOS or stop token that ends it."
+    )
     spaces_between_special_tokens: Literal[True] | None = None
     prompt_logprobs: int | None = Field(None, ge=0, le=100)
     return_token_ids: bool | None = None

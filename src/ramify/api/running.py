@@ -67,6 +67,8 @@ class Part:
     config: GenerationConfig | None
     """None: nothing is generated."""
     logprobs: int | None = None
+    special_tokens: bool = False
+    """Whether special tokens are part of the text."""
     measure: int | None = None
     """How many alternatives the prompt's own tokens are measured with; None: they are not measured."""
     max_tokens: int | None = None
@@ -227,7 +229,9 @@ class Run:
                 )
             # What is only measured is checked like what goes on: for its ids, and for its room.
             config = part.config or GenerationConfig(max_new_tokens=1)
-            request = model.request_of_ids(prompt_ids, prefill_ids, config, logprobs=part.logprobs, stream=True)
+            request = model.request_of_ids(
+                prompt_ids, prefill_ids, config, logprobs=part.logprobs, stream=True, special_tokens=part.special_tokens
+            )
             answer = Answer(prompt_ids=request.prompt_ids, prefill_ids=prefill_ids)
             found.append((answer, request if part.config else None))
         return found

@@ -9,6 +9,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from ramify.api.state import Server
+from ramify.api.turning_away import turning_away
 from ramify.errors import InputError
 
 __all__ = ["ServerProcess", "bound", "serve"]
@@ -54,6 +55,7 @@ def configuration(app: FastAPI) -> uvicorn.Config:
     server: Server = app.state.server
     return uvicorn.Config(
         app,
+        http=turning_away(app),
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -21,7 +21,7 @@ from ramify.decoding.stopping import FinishReason, StopStrings
 from ramify.engine.kv_tree import Branches
 from ramify.engine.measuring import measured, token_logprobs
 from ramify.engine.requests import CompletionResult, GenerationRequest, TokenEvent, TokenLogprob
-from ramify.engine.rows import finished
+from ramify.engine.rows import finished, special_enders, spelling
 from ramify.engine.scoring import PIECE_TOKENS
 from ramify.engine.tasks import Steps, prefill
 from ramify.errors import ConstraintError
@@ -178,7 +178,8 @@ class Search:
         if token_id in self.eos:
             return "eos", None
         if self.config.stop_strings:
-            text = self.backend.codec.decode((*ids, token_id))
+            pieces = spelling(self.request, self.backend)
+            text = b"".join(pieces[i] for i in (*ids, token_id)).decode("utf-8", "replace")
             _, matched = StopStrings(self.config.stop_strings).feed(text)
             if matched is not None:
                 return "stop", matched
@@ -259,10 +260,10 @@ class Search:
         return tuple(found)
 
     def _result(self, hypothesis: Hypothesis, logprobs: tuple[TokenLogprob, ...] | None) -> CompletionResult:
-        decoder = StreamDecoder(self.backend.codec.token_bytes)
+        decoder, enders = StreamDecoder(spelling(self.request, self.backend)), special_enders(self.request, self.backend)
         prefill_text = "".join(map(decoder.feed, self.request.prefill_ids))
         stops = StopStrings(self.config.stop_strings or (), self.config.include_stop_str_in_output)
-        shown = [stops.feed(decoder.feed(token_id))[0] for token_id in hypothesis.ids]
+        shown = [stops.feed("" if token_id in enders else decoder.feed(token_id))[0] for token_id in hypothesis.ids]
         shown.append(stops.feed(decoder.flush())[0] + stops.flush())
         generated = "".join(shown)
         return finished(

@@ -281,6 +281,7 @@ class Model:
         *,
         logprobs: int | None = 0,
         stream: bool = False,
+        special_tokens: bool = False,
         origin: Origin = "prefill",
     ) -> GenerationRequest:
         """The same for a prompt that is ids already; they include the prefill's."""
@@ -313,6 +314,7 @@ class Model:
             logprobs=logprobs,
             seed=secrets.randbits(31) if config.seed is None else config.seed,
             stream=stream,
+            special_tokens=special_tokens,
             room=room,
         )
         self.engine.pipeline(request)  # token ids in the configuration are checked against the model here

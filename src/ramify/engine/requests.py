@@ -178,6 +178,8 @@ class GenerationRequest:
     """None: no logprobs; otherwise how many alternatives a token carries."""
     seed: int = 0
     """Row i draws from seed + i."""
+    special_tokens: bool = False
+    """Whether special tokens are part of the text. The one that ends it is only with include_stop_str_in_output."""
     stream: bool = False
     """Whether events are wanted while it runs, and not only results."""
     room: int = 0

@@ -24,7 +24,7 @@ from ramify.errors import ConstraintError
 from ramify.models.base import Backend, Extension, Outputs, Trunk
 from ramify.models.detokenizer import StreamDecoder
 
-__all__ = ["Row", "RowsTask", "choose_tokens", "finished"]
+__all__ = ["Row", "RowsTask", "choose_tokens", "eos_ids", "finished", "special_enders", "spelling"]
 
 
 class Row:
@@ -46,9 +46,10 @@ class Row:
         self.cached = 0
         self._backend = backend
         config = request.config
-        self._eos = frozenset(() if config.ignore_eos else config.eos_token_id or backend.info.eos_token_ids)
+        self._eos = eos_ids(request, backend)
         self._stop_ids = frozenset(config.stop_token_ids or ())
-        self._decoder = StreamDecoder(backend.codec.token_bytes)
+        self._enders = special_enders(request, backend)
+        self._decoder = StreamDecoder(spelling(request, backend))
         self._prefill_text = "".join(map(self._decoder.feed, request.prefill_ids))
         self._stops = StopStrings(config.stop_strings or (), config.include_stop_str_in_output)
         self._text: list[str] = []
@@ -65,7 +66,7 @@ class Row:
             self.logprobs.append(logprob)
         if self.constraint is not None:
             self.constraint.advance(token_id)
-        shown, stopped_by = self._stops.feed(self._decoder.feed(token_id))
+        shown, stopped_by = self._stops.feed("" if token_id in self._enders else self._decoder.feed(token_id))
         self._text.append(shown)
         if token_id in self._eos:
             return shown + self.finish("eos")
@@ -100,6 +101,24 @@ class Row:
             seed=self.seed,
             cached_tokens=self.cached,
         )
+
+
+def eos_ids(request: GenerationRequest, backend: Backend) -> frozenset[int]:
+    """The tokens with which the model itself ends."""
+    config = request.config
+    return frozenset(() if config.ignore_eos else config.eos_token_id or backend.info.eos_token_ids)
+
+
+def spelling(request: GenerationRequest, backend: Backend) -> Sequence[bytes]:
+    """What each token adds to the text."""
+    return backend.codec.literal_bytes if request.special_tokens else backend.codec.token_bytes
+
+
+def special_enders(request: GenerationRequest, backend: Backend) -> frozenset[int]:
+    """Special tokens that end the completion and are left out of its text, even where others are part of it."""
+    if request.config.include_stop_str_in_output:
+        return frozenset()
+    return backend.codec.special_ids & (eos_ids(request, backend) | frozenset(request.config.stop_token_ids or ()))
 
 
 def finished(

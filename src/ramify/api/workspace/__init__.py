@@ -27,6 +27,7 @@ from ramify.api.workspace import (
     sessions,
     task_events,
     tokens,
+    tree_deciding,
     tree_growing,
     trees,
     uploads,
@@ -38,7 +39,7 @@ __all__ = ["router"]
 router = APIRouter(prefix="/api", responses={"4XX": {"model": ErrorShape}, "5XX": {"model": ErrorShape}})
 # The fixed paths of a room come before those with a number in them: /drafts/events before /drafts/{draft_id}.
 for room in (
-    *(library, bulk, samples, completions, tokens, draft_events, drafts, sessions, trees, tree_growing, blocks),
+    *(library, bulk, samples, completions, tokens, draft_events, drafts, sessions, trees, tree_growing, tree_deciding, blocks),
     *(facets, judging, lab_events, lab, jobs, history, models),
     *(uploads, importing, exporting, reports, task_events),
 ):

@@ -1,30 +1,21 @@
-"""Beam trees: begun, read, decided upon. `tree_growing.py` is where the model is asked."""
+"""Beam trees: begun and read. `tree_growing.py` is where the model is asked, `tree_deciding.py` where one decides."""
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
-from ramify.api.workspace.completions import CompletionShape, completion_shape
-from ramify.api.workspace.desk import Desk, DeskState
-from ramify.api.workspace.judging import PreferenceShape, preference_shape
+from ramify.api.workspace.desk import DeskState
 from ramify.api.workspace.shapes import After, Body, Id, Items, Nats, RowId, Shape, cursor_of, place_of
 from ramify.api.workspace.tokens import CandidatesShape, K, Search
 from ramify.api.workspace.tree_shapes import Measure, NodesShape, TreeShape, next_shape, nodes_shape, spelt, tree_shape
-from ramify.errors import InputError
-from ramify.store.records import BeamNodeRecord
 from ramify.workbench.beam_tree import BeamTree
-from ramify.workbench.beam_tree_deciding import Deciding
 from ramify.workbench.beam_tree_planting import planted
 from ramify.workbench.beam_tree_reading import Reading
-from ramify.workbench.beam_tree_records import Implied
 
 __all__ = ["router"]
 
 router = APIRouter(tags=["beam trees"])
-
-Nodes = Annotated[list[RowId], Field(min_length=1, max_length=10_000)]
 
 
 class NewTree(Body):
@@ -70,32 +61,6 @@ class SceneShape(Shape):
     candidate_ids: list[int] = Field(description="What the model could have said, as far as the tree keeps it.")
     candidate_text: list[str]
     candidate_logprob: list[Nats]
-
-
-class Mark(Body):
-    nodes: Nodes
-    pinned: bool | None = None
-    bookmarked: bool | None = None
-
-
-class Decide(Body):
-    nodes: Nodes
-    facet: str | None = Field(
-        None, description="Write the preferences that this implies under it; both sides are saved as completions."
-    )
-
-
-class Resume(Body):
-    nodes: Nodes
-
-
-class SaveNode(Body):
-    node: RowId
-
-
-class DecidedShape(Shape):
-    nodes: NodesShape
-    preferences: list[PreferenceShape]
 
 
 # ------------------------------------------------------------ trees
@@ -225,72 +190,3 @@ def leaves(
             items=[LeafShape(node=each.node.id, value=each.value, text=each.text) for each in ranked],
             same_text=[list(ids) for ids in tree.same_text()],
         )
-
-
-# ------------------------------------------------------------ deciding
-
-
-@router.post("/trees/{tree_id}/mark")
-def mark(desk: DeskState, tree_id: Id, body: Mark) -> NodesShape:
-    """Pin or bookmark nodes, or take that back."""
-    if body.pinned is None and body.bookmarked is None:
-        raise InputError("give pinned or bookmarked, true or false")
-    with Deciding(desk.database, tree_id) as tree, desk.database.action("mark beams", f"{len(body.nodes)}"):
-        if body.pinned is not None:
-            tree.pin(*body.nodes, on=body.pinned)
-        if body.bookmarked is not None:
-            tree.bookmark(*body.nodes, on=body.bookmarked)
-        return _now(desk, tree, body.nodes)
-
-
-@router.post("/trees/{tree_id}/keep")
-def keep(desk: DeskState, tree_id: Id, body: Decide) -> DecidedShape:
-    """Decide for branches at their forks; with a facet, each is better than its siblings that are not kept."""
-    _check_facet(desk, body.facet)
-    with Deciding(desk.database, tree_id) as tree, desk.database.action("keep beams", f"{len(body.nodes)}"):
-        for at in body.nodes:  # all of them first: those that are kept together are not compared
-            tree.keep(at)
-        implied = [each for at in body.nodes for each in tree.keep(at, prefer=True)] if body.facet is not None else []
-        return _decided(desk, tree, body, implied)
-
-
-@router.post("/trees/{tree_id}/prune")
-def prune(desk: DeskState, tree_id: Id, body: Decide) -> DecidedShape:
-    """Take branches, with all below them, out of view; with a facet, kept and pinned siblings are better than they are."""
-    _check_facet(desk, body.facet)
-    with Deciding(desk.database, tree_id) as tree, desk.database.action("prune beams", f"{len(body.nodes)}"):
-        return _decided(desk, tree, body, tree.prune(*body.nodes, prefer=body.facet is not None))
-
-
-def _check_facet(desk: Desk, name: str | None) -> None:
-    if name is not None:
-        desk.database.facets.get(name)
-
-
-@router.post("/trees/{tree_id}/resume")
-def resume(desk: DeskState, tree_id: Id, body: Resume) -> NodesShape:
-    """Bring branches back: neither they nor the way to them are pruned or given up."""
-    with Deciding(desk.database, tree_id) as tree:
-        tree.resume(*body.nodes)
-        return _now(desk, tree, body.nodes)
-
-
-@router.post("/trees/{tree_id}/save", status_code=201)
-def save(desk: DeskState, tree_id: Id, body: SaveNode) -> CompletionShape:
-    """The path to a node as a completion; one that was saved before gives that completion again."""
-    with Deciding(desk.database, tree_id) as tree:
-        return completion_shape(desk, tree.save(body.node))
-
-
-def _now(desk: Desk, tree: Reading, ids: Sequence[int]) -> NodesShape:
-    found: Sequence[BeamNodeRecord] = desk.database.beams.nodes_by_id(list(dict.fromkeys(ids)))
-    return nodes_shape(desk, tree.record, found)
-
-
-def _decided(desk: Desk, tree: Reading, body: Decide, implied: Sequence[Implied]) -> DecidedShape:
-    written = [
-        desk.database.judgements.prefer(each.better_id, each.worse_id, body.facet, origin="beams")
-        for each in implied
-        if body.facet is not None
-    ]
-    return DecidedShape(nodes=_now(desk, tree, body.nodes), preferences=[preference_shape(record) for record in written])
