@@ -1,7 +1,7 @@
 """Asking an endpoint, and errors that carry no key.
 
-OpenAI's official client sends and receives, in Anthropic's protocol too (its own is the same code): what is used of it is an
-HTTP client that reads streams. Its own retries, its environment variables and its telemetry headers are switched off.
+OpenAI's official client sends and receives, in Anthropic's protocol too: what is used of it is an HTTP client that reads streams,
+and Anthropic's own can no longer say a temperature. Its retries, environment variables and telemetry headers are switched off.
 """
 
 import functools
@@ -27,6 +27,7 @@ __all__ = ["Connection"]
 LOGGERS = ("openai._base_client", "httpx2", "httpcore2.connection", "httpcore2.http11", "httpcore2.http2", "httpcore2.proxy")
 READ_BYTES = 65536
 ANTHROPIC_VERSION = "2023-06-01"
+"""The last that has temperature, top_p and top_k: 2026-10-21 refuses them for every model. Versions stay as they were."""
 
 
 @dataclass(frozen=True)
