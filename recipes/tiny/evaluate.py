@@ -8,7 +8,7 @@ Nothing is picked: seeds are 0 to 9 in order, the names, animals and payments ar
 import argparse
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ __all__ = [
     "STORY_PROMPT",
     "Completed",
     "evaluate_package",
+    "longest_copy",
     "story_keeps",
     "unseen_heroes",
     "unseen_payments",
@@ -97,6 +98,41 @@ class Measured:
         return Completed(result.generated_text, result.finish_reason == "eos")
 
 
+def longest_copy(texts: Sequence[str], training: Iterable[str]) -> tuple[int, str]:
+    """The longest run of words that stands in a text and in a training text, letter for letter: (words, the run).
+
+    A model that told training stories again would share runs as long as the stories; common phrases are a dozen words.
+    """
+    shortest = 8  # shorter runs are how everybody speaks
+    heads: dict[tuple[str, ...], list[tuple[int, int]]] = {}
+    spoken = [text.split() for text in texts]
+    for number, words in enumerate(spoken):
+        for at in range(len(words) - shortest + 1):
+            heads.setdefault(tuple(words[at : at + shortest]), []).append((number, at))
+    best: tuple[int, str] = (0, "")
+    for text in training:
+        read = text.split()
+        for at in range(len(read) - shortest + 1):
+            for number, place in heads.get(tuple(read[at : at + shortest]), ()):
+                size, words = shortest, spoken[number]
+                while place + size < len(words) and at + size < len(read) and words[place + size] == read[at + size]:
+                    size += 1
+                if size > best[0]:
+                    best = (size, " ".join(words[place : place + size]))
+    return best
+
+
+def training_texts(cache: Path) -> Iterator[str]:
+    """Every text that the model was trained on, where the material is there."""
+    from ramify.training.rows import read_rows, texts_of
+
+    for name in ("text", "pairs", "more_pairs"):
+        file = cache / "material" / f"{name}.jsonl"
+        if file.is_file():
+            for row in read_rows(file):
+                yield from texts_of(row)
+
+
 def held_out_loss(folder: Path, rows: Path) -> tuple[float, float]:
     """Nats a token (EOS included) and bits a byte of UTF-8, over the held-out stories, in float32."""
     from ramify.training.examples import Example
@@ -111,7 +147,7 @@ def held_out_loss(folder: Path, rows: Path) -> tuple[float, float]:
     return loss, loss * sum(example.learned for example in examples) / size / 0.6931471805599453
 
 
-def report(model: Measured, losses: tuple[float, float] | None) -> str:
+def report(model: Measured, losses: tuple[float, float] | None, training: Iterable[str] = ()) -> str:
     """Everything in Markdown."""
     sonic = Hero("Sonic", "hedgehog", "tiny")
     stories = [model.complete(STORY_PROMPT, seed=seed, **SAMPLING) for seed in range(10)]
@@ -136,6 +172,10 @@ def report(model: Measured, losses: tuple[float, float] | None) -> str:
         ("Unseen names and animals: ended by EOS", _share(tale.ended for tale in tales)),
         ("Unseen payments, greedy: exact", f"{exact} of {len(unseen)}"),
     ]
+    size, run = longest_copy([sample.text for sample in (*stories, greedy_story, *tales)], training)
+    if size:
+        longest = max(len(sample.text.split()) for sample in stories)
+        table.append(("Longest run of words that a training text has too", f"{size} (stories have up to {longest}): {run!r}"))
     if losses:
         table.append(("Held-out TinyStories", f"{losses[0]:.3f} nats a token, {losses[1]:.3f} bits a byte"))
     lines = ["| measure | result |", "|---|---|", *(f"| {what} | {result} |" for what, result in table), ""]
@@ -182,7 +222,8 @@ def evaluate_package(cache: Path, folder: Path | None = None, *, card: bool = Tr
 
     chosen = folder or PACKAGE_FOLDER
     rows = cache / "material" / "held_out_stories.jsonl"
-    text = report(Measured(chosen), held_out_loss(chosen, rows) if rows.is_file() else None)
+    losses = held_out_loss(chosen, rows) if rows.is_file() else None
+    text = report(Measured(chosen), losses, training_texts(cache))
     print(text)
     if card:
         write_card(PACKAGE_FOLDER.parent / "CARD.md", text)

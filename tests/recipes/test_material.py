@@ -209,6 +209,16 @@ def test_the_card_changes_only_between_its_markers(tmp_path: Path) -> None:
     assert card.read_text() == "before\n<!-- evaluation -->\nnew\n<!-- /evaluation -->\nafter\n"
 
 
+def test_the_longest_run_of_words_shared_with_training_is_found() -> None:
+    from recipes.tiny.evaluate import longest_copy
+
+    words = [f"w{n}" for n in range(40)]
+    told = " ".join(["Once", *words[5:20], "and", "so"])
+    training = [" ".join(words[:12]), " ".join(["x", *words[7:30]]), "Once and so"]
+    assert longest_copy([told, "short"], training) == (13, " ".join(words[7:20]))
+    assert longest_copy([told], ["nothing of it"]) == (0, "")
+
+
 def test_each_command_of_the_recipe_is_one_that_ramify_train_has_with_these_options() -> None:
     import typer
 

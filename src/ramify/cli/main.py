@@ -45,7 +45,7 @@ COMMANDS = {
     "models": "Names of models: list, show, add, remove, probe, convert.",
     "studio": "Open the studio on a workspace, in the browser.",
     "serve": "Serve completions over HTTP, as OpenAI's and LLM Engine's clients speak it.",
-    "train": "Train a tokenizer, a model from scratch, or a model on prompt → completion pairs.",
+    "train": "Train on completions and judgements: check, sft, dpo, kto, report; or from scratch: tokenizer, pretrain.",
     "demo": "Two prompts, every decoding strategy, every token's probability.",
 }
 """What `ramify --help` says of each command, without importing it."""

@@ -53,6 +53,7 @@ def kto(plan: Path | None, given: dict[str, Any], quiet: Quiet = False, as_json:
 def _train(method: str, plan: Path | None, given: dict[str, Any], quiet: bool, as_json: bool) -> None:
     from ramify.training.runs import execute, prepare
 
+    _hush()
     ready = prepare(plan_of(method, plan, given))
     if not as_json:
         _tell_rows(ready, quiet)
@@ -61,6 +62,14 @@ def _train(method: str, plan: Path | None, given: dict[str, Any], quiet: bool, a
         listing.print_json({"folder": str(outcome.folder), "name": outcome.entry and outcome.entry.name, **_told(outcome)})
         return
     listing.facts({"saved in": str(outcome.folder), **_told(outcome), **_name(outcome)})
+
+
+def _hush() -> None:
+    """No bars and remarks of the libraries."""
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
 
 
 def _told(outcome: "Outcome") -> dict[str, Any]:
@@ -196,6 +205,7 @@ def report(
 
     if out is not None and Path(out).suffix not in (".html", ".md", ".json"):
         raise InputError(f"{out!r} must end in .html, .md or .json")
+    _hush()
     plan = plan_from(made_by(tuned)["plan"])
     if workspace is not None and plan.workspace is not None:
         plan = replace(plan, workspace=workspace)

@@ -70,6 +70,7 @@ FLAGS: dict[str, _Flag] = {
     "compile": _Flag("train.compile", bool, LEARN, "Compile the model first; needs a C++ compiler on a CPU."),
     "device": _Flag("device", str, LEARN, "cpu or cuda; unset: a GPU where there is one.", "WORD"),
     "lora": _Flag("lora.rank", int, LEARN, "Train a LoRA adapter of this rank in place of all weights.", "RANK"),
+    "keep": _Flag("keep.weight", float, LEARN, "Go on learning what the model used to say, with this weight beside the rows.", "X"),
     "out": _Flag("out", str, RESULT, "Folder for the result, its checkpoint and log; unset: one of the data folder, by --name.", "FOLDER", ("-o",)),
     "name": _Flag("name", str, RESULT, "Enter the result into the registry under this name.", "NAME"),
     "replace": _Flag("replace_name", bool, RESULT, "Whatever had that name before."),

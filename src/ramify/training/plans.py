@@ -19,6 +19,7 @@ from ramify.exchange.templates import ExportTemplate, template
 from ramify.training.config import TrainConfig
 from ramify.training.fitting import Overlong, Unusable
 from ramify.training.gathering import Learning
+from ramify.training.keeping import KeepConfig
 from ramify.training.models import LoraConfig
 from ramify.training.objectives import PreferenceConfig
 
@@ -68,6 +69,8 @@ class TrainingPlan:
     learn: Learning = field(default_factory=Learning)
     select: Mapping[str, Any] = field(default_factory=dict)
     """Settings of an export's template: truncated, archived, good_rating, per_sample, validation, seed …"""
+    keep: KeepConfig | None = None
+    """What the model used to say is learned beside the rows, so that the rest of it stays."""
     overlong: Overlong = "refuse"
     unusable: Unusable = "refuse"
     train: TrainConfig
@@ -127,7 +130,8 @@ def plan_from(data: Mapping[str, Any]) -> TrainingPlan:
     if not given.get("out"):
         raise InputError("out is missing: the folder for the result")
     settings = dict(given.pop("train", None) or {})
-    lora = given.pop("lora", None)
+    lora, keep = given.pop("lora", None), given.pop("keep", None)
+    given["keep"] = None if keep is None or keep is False else _made(KeepConfig, "keep", {} if keep is True else keep)
     given["lora"] = None if lora is None or lora is False else _made(LoraConfig, "lora", {} if lora is True else lora)
     defaults: dict[str, Any] = {**TRAIN, **DEFAULTS[method]}
     if given["lora"] is not None:

@@ -18,6 +18,7 @@ from ramify.store.database import Database
 from ramify.training.curves import read_log
 from ramify.training.examples import IGNORED, Example
 from ramify.training.gathering import Gathered, TrainingRow, from_file
+from ramify.training.keeping import own_words
 from ramify.training.plans import TrainingPlan, plan_from
 from ramify.training.runs import MANIFEST, gather
 from ramify.training.spelling import Spelling
@@ -26,7 +27,8 @@ __all__ = ["ALARM", "CompletionChange", "TrainingReport", "folder_of", "made_by"
 
 ALARM = 0.05
 """Unrelated text may become so much less likely, as a share of its loss, before the report sounds an alarm."""
-SAMPLES, SAMPLE_TOKENS = 8, 96
+SAMPLES = 16
+"""Of what the model before says unasked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +108,9 @@ def report(
 
     unrelated: a file of texts. Raises InputError where the two spell text differently.
     """
-    folders = {name: Registry().resolve(name) for name in (base, tuned)}
+    before_folder, after_folder = (Registry().resolve(name) for name in (base, tuned))
     plan = plan or plan_from(made_by(tuned)["plan"])
-    first, second = (Spelling.of(folder) for folder in folders.values())
+    first, second = Spelling.of(before_folder), Spelling.of(after_folder)
     if first.codec.fingerprint() != second.codec.fingerprint():
         raise InputError(f"{base!r} and {tuned!r} have different tokenizers, so their tokens cannot be compared")
     found = gather(plan, database)
@@ -116,14 +118,14 @@ def report(
     made = TrainingReport(
         base=base,
         tuned=tuned,
-        fingerprints={name: fingerprint(folder).id for name, folder in folders.items()},
+        fingerprints={"base": fingerprint(before_folder).id, "tuned": fingerprint(after_folder).id},
         method=plan.method,
         curve=read_log(folder_of(tuned)),
     )
     examples = [example for row in rows for example in row.examples]
     texts = [] if unrelated is None else _texts(unrelated, first)
-    before, texts = _measured(folders[base], examples, texts, first, device, seed)
-    after, _ = _measured(folders[tuned], examples, texts, first, device, seed)
+    before, texts = _measured(before_folder, examples, texts, first, device, seed)
+    after, _ = _measured(after_folder, examples, texts, first, device, seed)
     _compare(made, rows, found.gathered.kind, before[: len(examples)], after[: len(examples)], first)
     _unrelated(made, before[len(examples) :], after[len(examples) :], "the model's own" if unrelated is None else str(unrelated))
     return made
@@ -147,7 +149,7 @@ def _measured(
     from ramify.training.reader import Reader
 
     model = load_folder(folder).to(Devices().device(device)).eval()
-    texts = texts or _own_words(model, spelling, seed)
+    texts = texts or own_words(model, spelling, SAMPLES, seed=seed)
     reader, all_of_them = Reader(model), [*examples, *texts]
     found: list[list[float]] = [[] for _ in all_of_them]
     order = sorted(range(len(all_of_them)), key=lambda i: len(all_of_them[i].token_ids))
@@ -158,27 +160,6 @@ def _measured(
             for row, value in zip(batch.rows.tolist(), reader.logprobs(batch).tolist(), strict=True):
                 found[part[row]].append(value)
     return found, texts
-
-
-def _own_words(model: Any, spelling: Spelling, seed: int) -> list[Example]:
-    """What the model says unasked."""
-    import torch
-
-    start = spelling.codec.bos_token_id
-    if start is None:
-        start = next(iter(spelling.codec.eos_token_ids), 0)
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        said = model.generate(
-            torch.tensor([[start]] * SAMPLES, device=model.device), attention_mask=torch.ones(SAMPLES, 1, device=model.device),
-            do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=SAMPLE_TOKENS,
-            pad_token_id=spelling.codec.pad_token_id or 0,
-        )  # fmt: skip
-    found = []
-    for row in said.tolist():
-        end = next((i + 1 for i, token in enumerate(row) if i and token in spelling.codec.eos_token_ids), len(row))
-        found.append(Example(tuple(row[:end]), (IGNORED, *row[1:end])))
-    return found
 
 
 def _compare(

@@ -104,6 +104,7 @@ def execute(
     ready = prepared or prepare(plan, database)
     plan = ready.plan
     from ramify.training.devices import Devices
+    from ramify.training.keeping import Keeping, own_words
     from ramify.training.loop import run
     from ramify.training.models import add_adapter, load_folder
     from ramify.training.reader import Reader
@@ -116,9 +117,13 @@ def execute(
     config = replace(plan.train, max_length=ready.window)
     reader = Reader(model, packing=config.packing, bf16=config.bf16, compile=config.compile)
     base = fingerprint(ready.folder)
+    objective = _objective(plan, ready)
+    if plan.keep is not None:
+        texts = own_words(model, ready.spelling, plan.keep.texts, seed=config.seed)
+        objective = Keeping(objective, texts, plan.keep.weight, packing=config.packing)
     validation = {"held_out": _objective(plan, ready, held=True)} if ready.gathered.validation else None
     progress = run(
-        reader, _objective(plan, ready), config, Path(plan.out), of=_of(ready, base), validation=validation, report=report,
+        reader, objective, config, Path(plan.out), of=_of(ready, base), validation=validation, report=report,
         devices=devices,
     )  # fmt: skip
     out = Path(plan.out)
@@ -188,6 +193,8 @@ def _of(ready: Prepared, base: Fingerprint) -> str:
     kept = {key: value for key, value in config.items() if key not in free}
     lora = None if ready.plan.lora is None else asdict(ready.plan.lora)
     told = [ready.plan.method, base.id, rows_hash(ready.gathered), kept, lora, asdict(ready.plan.preference), ready.window]
+    if ready.plan.keep is not None:
+        told.append(asdict(ready.plan.keep))
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
