@@ -102,14 +102,20 @@ def open_page(chromium: Any, studio: Studio) -> Iterator[Callable[..., Any]]:
     expect.set_options(timeout=20_000)
     contexts, watch = [], Watch()
 
-    def opened(width: int = 1280, height: int = 860, theme: str = "light", start: str | None = None) -> Any:
+    def opened(width: int = 1280, height: int = 860, theme: str = "light", start: str | None = None, refused: int = 0) -> Any:
+        """refused: a status that the story provokes, so that it is no complaint."""
+
+        def complain(text: str) -> None:
+            if not (refused and re.search(rf"\b{refused}\b", text)):
+                watch.complaints.append(text)
+
         context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
         context.set_default_timeout(20_000)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda it: watch.complaints.append(it.text) if it.type in ("error", "warning") else None)
-        page.on("pageerror", lambda it: watch.complaints.append(str(it)))
-        page.on("response", lambda it: watch.complaints.append(f"{it.status} {it.url}") if it.status >= 400 else None)
+        page.on("console", lambda it: complain(it.text) if it.type in ("error", "warning") else None)
+        page.on("pageerror", lambda it: complain(str(it)))
+        page.on("response", lambda it: complain(f"{it.status} {it.url}") if it.status >= 400 else None)
         page.on("request", lambda it: None if it.url.startswith(studio.url) else watch.elsewhere.append(it.url))
         page.goto(studio.start if start is None else start)
         return page

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Callable
 
 import pytest
@@ -113,5 +114,17 @@ def test_the_policy_allows_this_servers_scripts_alone(studio: Studio) -> None:
     page = studio.api.get("/").text
     assert "<script>" not in page
     assert "style=" not in page
+    # The page's own addresses change with the files, and may be kept for ever; the plain ones are asked for each time.
+    (version,) = set(re.findall(r'"/studio/(v-[0-9a-f]+)/', page))
+    module = studio.api.get(f"/studio/{version}/js/main.js")
+    assert (module.text, module.headers["cache-control"]) == (
+        studio.api.get("/studio/js/main.js").text,
+        "public, max-age=31536000, immutable",
+    )
+    assert "script-src 'self'" in module.headers["content-security-policy"]
+    assert studio.api.get("/studio/js/main.js").headers["cache-control"] == "no-cache"
+    assert studio.api.get("/studio/v-0/js/main.js").headers["cache-control"] == "no-cache"
+    for path in (f"/studio/{version}/__init__.py", f"/studio/{version}/../../errors.py", f"/studio/{version}/"):
+        assert studio.api.get(path).status_code == 404
     for path in ("/studio/__init__.py", "/studio/../errors.py", "/studio/%2e%2e/errors.py", "/studio/js/", "/studio/nothing.js"):
         assert studio.api.get(path).status_code == 404

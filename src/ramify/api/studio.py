@@ -2,12 +2,18 @@
 
 What a model wrote can never run there: the policy allows scripts of this server's files alone, none inline, and nothing from
 elsewhere; assigning markup to the page is refused by the browser itself (trusted types).
+
+The page names all modules, so that a browser asks for them at once and not one level of imports after the other, under an address
+that changes with their contents: what it has of them it never asks for again.
 """
 
+import hashlib
+from collections import deque
+from functools import lru_cache
 from pathlib import Path
 
 from fastapi import APIRouter
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from ramify.api.errors import ApiError
 from ramify.web import FOLDER
@@ -28,27 +34,64 @@ TYPES = {
 """What may be read; the room's Python files are not."""
 
 HEADERS = {"content-security-policy": POLICY, "cache-control": "no-cache"}
+FOR_EVER = {**HEADERS, "cache-control": "public, max-age=31536000, immutable"}
+FONTS = ("inter-latin-wght-normal.woff2", "source-serif-4-latin-wght-normal.woff2")
+"""Those that every page needs: without them its first words would be drawn twice."""
 
 router = APIRouter(include_in_schema=False)
+
+_given: deque[str] = deque(maxlen=8)
+"""Versions that pages of this process named."""
 
 
 @router.get("/")
 def page() -> Response:
-    return _file(FOLDER / "index.html")
+    version = _version()
+    if version not in _given:
+        _given.append(version)
+    modules = [
+        file.relative_to(FOLDER).as_posix() for folder in ("vendor", "js") for file in sorted((FOLDER / folder).rglob("*.js"))
+    ]
+    early = [f'<link rel="modulepreload" href="/studio/{name}" />' for name in modules]
+    early += [
+        f'<link rel="preload" href="/studio/vendor/fonts/{name}" as="font" type="font/woff2" crossorigin />' for name in FONTS
+    ]
+    text = (FOLDER / "index.html").read_text("utf-8").replace("</head>", "\n".join((*early, "</head>")))
+    return Response(text.replace("/studio/", f"/studio/{version}/"), media_type=TYPES[".html"], headers=HEADERS)
 
 
 @router.get("/favicon.ico")
-def icon() -> Response:
-    return _file(FOLDER / "favicon.svg")
+async def icon() -> Response:
+    return _file(FOLDER / "favicon.svg", HEADERS)
 
 
 @router.get("/studio/{path:path}")
-def module(path: str) -> Response:
-    return _file((FOLDER / path).resolve())
+async def module(path: str) -> Response:
+    """A file; behind a version (`v-…/js/main.js`) it may be kept for ever."""
+    version, _, rest = path.partition("/")
+    return _file((FOLDER / (rest if version.startswith("v-") else path)).resolve(), FOR_EVER if version in _given else HEADERS)
 
 
-def _file(file: Path) -> Response:
+def _version() -> str:
+    """Of all files as they are now. A file that is changed while the server runs has another address."""
+    found = [(file, file.stat()) for file in FOLDER.rglob("*") if file.suffix in TYPES]
+    return f"v-{_named(tuple(sorted((str(file), stat.st_mtime_ns, stat.st_size) for file, stat in found)))}"
+
+
+@lru_cache(maxsize=2)
+def _named(files: tuple[tuple[str, int, int], ...]) -> str:
+    return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
+
+
+def _file(file: Path, headers: dict[str, str]) -> Response:
     """The file's bytes. Raises ApiError 404 for what is outside of the studio, or no page, module, style, image or font."""
     if not file.is_relative_to(FOLDER.resolve()) or file.suffix not in TYPES or not file.is_file():
         raise ApiError(404, f"the studio has no file {file.name!r}", code="not_found")
-    return FileResponse(file, media_type=TYPES[file.suffix], headers=HEADERS)
+    stat = file.stat()
+    return Response(_read(file, stat.st_mtime_ns, stat.st_size), media_type=TYPES[file.suffix], headers=headers)
+
+
+@lru_cache(maxsize=256)
+def _read(file: Path, mtime_ns: int, size_bytes: int) -> bytes:
+    """Kept as long as the file is the same."""
+    return file.read_bytes()

@@ -64,6 +64,7 @@ def inside(
     picked: Sequence[int] = (),
     typed: str = "",
     codec: "Callable[[], TextCodec] | None" = None,
+    measures: bool = True,
 ) -> Beginning:
     """The first `position` tokens of a completion (all by default), then these; every one keeps its origin.
 
@@ -93,7 +94,7 @@ def inside(
         spans = in_tokens(model.codec, kept, parent.text, in_characters(parent, codec or (lambda: model.codec)))
     if new:
         spans.append(SpanRecord(at, at + len(new), "picked" if picked else "typed"))
-    measured = _measured(database, model, parent, at) if same else ()
+    measured = _measured(database, model, parent, at) if same and measures else ()
     return Beginning(
         sample_id=parent.sample_id,
         prompt_id=parent.prompt_id,

@@ -72,6 +72,16 @@ def test_what_a_remote_cannot_do_is_refused_with_the_reason(api: Speaker, sample
     assert endpoint.bodies == []
 
 
+def test_settings_are_checked_as_the_endpoint_would_be_asked_without_asking_it(
+    api: Speaker, sample: Any, endpoint: Server
+) -> None:
+    fine = api.post("/config/check", config={"temperature": 0.5}, model="openai:far", sample=sample["id"])
+    assert (fine["error"], fine["model"], fine["prompt_tokens"]) == (None, "openai:far", None)
+    wrong = api.post("/config/check", config={"num_beams": 2}, model="openai:far", sample=sample["id"])["error"]
+    assert "num_beams" in wrong["message"]
+    assert endpoint.asked == []
+
+
 def test_local_and_remote_drafts_are_one_step_of_the_history(api: Speaker, sample: Any, endpoint: Server) -> None:
     endpoint.script = [streams([delta("Far."), delta(finish="stop")])]
     here, far = api.post(f"/samples/{sample['id']}/drafts", models=["tiny", "openai:far"], config={"max_new_tokens": 3})["items"]

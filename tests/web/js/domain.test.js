@@ -6,7 +6,7 @@ import { heatClass, isUncertain, legend, stepOf, stepsOf, valueOf } from "../../
 import { asTokens, pathOf, planOf, sizeOf, smooth, sortedRows, withNews } from "../../../src/ramify/web/js/domain/lab.js";
 import { chance, intervals, isDecided, verdictOf } from "../../../src/ramify/web/js/domain/ranking.js";
 import { ago, firstLine, percent, pieces, strategyOf, visible } from "../../../src/ramify/web/js/domain/text.js";
-import { alternativesOf, divergence, joined, nextWhere, originsOf, paragraphs } from "../../../src/ramify/web/js/domain/tokens.js";
+import { alternativesOf, candidatesOf, divergence, joined, nextWhere, originsOf, paragraphs } from "../../../src/ramify/web/js/domain/tokens.js";
 import { layOut, merged, neighbour, wayTo } from "../../../src/ramify/web/js/domain/tree_layout.js";
 import { inSight, scrollFor } from "../../../src/ramify/web/js/domain/virtual.js";
 import { eventParser } from "../../../src/ramify/web/js/sse.js";
@@ -94,6 +94,15 @@ test("a token that processors removed is told from one they kept", () => {
   const processed = { logprob: [0, -0.1, null], alternative_offsets: [0, 1, 2, 2], alternative_ids: [5, 6], alternative_logprobs: [0, -0.1] };
   const { rows } = alternativesOf(tokens({ processed }), 1);
   assert.deepEqual(rows.map((r) => [r.id, r.processed]), [[9, null], [6, -0.1]]);
+});
+
+test("what was kept of a token can be taken as candidates, where there is more than the token itself", () => {
+  const processed = { logprob: [0, -0.1, null], alternative_offsets: [0, 1, 2, 2], alternative_ids: [5, 6], alternative_logprobs: [0, -0.1] };
+  const found = candidatesOf(tokens({ processed, start: 3 }), 1);
+  const { ids, text, ends, rank, processed_logprob, position } = /** @type {any} */ (found);
+  assert.deepEqual({ ids, text, ends, rank, processed_logprob, position }, { ids: [9, 6], text: [" c", " b"], ends: [true, false], rank: [1, 2], processed_logprob: [null, -0.1], position: 4 });
+  assert.equal(candidatesOf(tokens(), 1)?.processed_logprob, null);
+  assert.equal(candidatesOf(tokens(), 2), null);
 });
 
 test("steps go from expected to surprising, and differences to both sides", () => {

@@ -17,7 +17,10 @@ from ramify.models import cards
 from ramify.models.cards import Can, Cards
 from ramify.models.endpoints import Endpoint
 from ramify.models.registry import Entry, Registry
+from ramify.models.remote import Remote
 from ramify.settings import Settings
+from ramify.workbench import remote_writing
+from ramify.workbench.asking import ALTERNATIVES
 from ramify.workbench.beginnings import after_prompt
 
 __all__ = ["router"]
@@ -273,10 +276,13 @@ async def check_config(desk: DeskState, body: CheckConfig) -> CheckedConfig:
         name = desk.target(body.model, body.facet)
         tokens = window = None
         if body.sample is not None:
-            model = desk.model(body.model, body.facet)
-            start = after_prompt(model, desk.database.samples.get(body.sample), body.prefill)
-            model.request_of_ids((*start.prompt_ids, *start.ids), start.ids, found)
-            tokens, window = len(start.prompt_ids) + len(start.ids), model.info.context_window
+            model, sample = desk.any_model(body.model, body.facet), desk.database.samples.get(body.sample)
+            if isinstance(model, Remote):
+                remote_writing.check(model, sample.prompt, found, body.prefill, ALTERNATIVES)
+            else:
+                start = after_prompt(model, sample, body.prefill)
+                model.request_of_ids((*start.prompt_ids, *start.ids), start.ids, found)
+                tokens, window = len(start.prompt_ids) + len(start.ids), model.info.context_window
         return CheckedConfig(
             config=found.to_dict(),
             strategy=found.strategy,

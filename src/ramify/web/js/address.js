@@ -39,15 +39,31 @@ export const address = signal(parseAddress(""));
 
 /** @param {(string | number)[]} parts @param {Record<string, any>} [query] */
 export function go(parts, query = {}) {
+  write();
   location.hash = writeAddress(parts, query);
 }
 
-/** The same, without a step for the browser's back button: for what changes while one looks at a page. */
+/**
+ * The same, without a step for the browser's back button: for what changes while one looks at a page. Pages see it at once; the
+ * address bar a moment later, for browsers slow down and then refuse addresses that change with every key of a held arrow.
+ */
 export function replaceQuery(/** @type {Record<string, any>} */ query) {
   const { page, parts, query: before } = address.value;
   const next = writeAddress([page, ...parts], { ...before, ...query });
-  history.replaceState(null, "", next);
   address.value = parseAddress(next);
+  waiting ??= { next, timer: window.setTimeout(write, 120) };
+  waiting.next = next;
+}
+
+let waiting = /** @type {{ next: string, timer: number } | null} */ (null);
+
+/** Put what waits into the address bar. */
+function write() {
+  if (!waiting) return;
+  const { next, timer } = waiting;
+  waiting = null;
+  clearTimeout(timer);
+  history.replaceState(null, "", next);
 }
 
 /**
@@ -56,6 +72,8 @@ export function replaceQuery(/** @type {Record<string, any>} */ query) {
  */
 export function followAddress() {
   const read = () => {
+    if (waiting) clearTimeout(waiting.timer);
+    waiting = null;
     address.value = parseAddress(location.hash);
   };
   const found = parseAddress(location.hash.replace(/^#token=/, "#/?token="));
@@ -63,5 +81,8 @@ export function followAddress() {
   if (token) history.replaceState(null, "", writeAddress(found.page === "library" && !found.parts.length ? [] : [found.page, ...found.parts], rest));
   read();
   window.addEventListener("hashchange", read);
+  // A link that is clicked leaves from the place one is at.
+  window.addEventListener("click", write, true);
+  window.addEventListener("pagehide", write);
   return token;
 }

@@ -20,6 +20,8 @@ export function useToken(value) {
   token = value;
 }
 
+export const hasToken = () => token !== "";
+
 /** @param {Record<string, any>} query */
 function search(query) {
   const found = new URLSearchParams();

@@ -14,6 +14,15 @@ const known = new Map();
 /** Ids of drafts that are being made now. */
 export const running = signal(/** @type {ReadonlySet<number>} */ (new Set()));
 
+/** Ids of drafts that lists may not have yet: a card of its own is there before the list is asked for again. */
+export const fresh = signal(/** @type {ReadonlySet<number>} */ (new Set()));
+
+/** A list that was asked for while these ran has all others. @param {ReadonlySet<number>} ran */
+export function listed(ran) {
+  const left = new Set([...fresh.peek()].filter((id) => ran.has(id)));
+  if (left.size !== fresh.peek().size) fresh.value = left;
+}
+
 /** @param {number} id */
 export function draftSignal(id) {
   let found = known.get(id);
@@ -28,6 +37,7 @@ function setRunning(id, on) {
   if (on) next.add(id);
   else next.delete(id);
   running.value = next;
+  if (on) fresh.value = new Set([...fresh.peek(), id]);
 }
 
 /** @param {{ event: string, data: string }} event */

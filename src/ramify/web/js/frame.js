@@ -1,7 +1,7 @@
 /** The frame around every page: the bar, the pages by address, and the keys that work everywhere. */
 
 import { address, go, writeAddress } from "./address.js";
-import { ApiError, useToken } from "./api.js";
+import { ApiError, hasToken, useToken } from "./api.js";
 import { Icon, Logo } from "./components/icon.js";
 import { Button, Menu } from "./components/controls.js";
 import { KeyHelp, Question, Toasts, helpOpen } from "./components/overlays.js";
@@ -19,7 +19,7 @@ import { LibraryPage } from "./pages/library.js";
 import { PickingPage } from "./pages/picking.js";
 import { SamplePage } from "./pages/sample.js";
 import { TreePage } from "./pages/tree.js";
-import { html, useEffect, useState } from "./preact.js";
+import { computed, html, useEffect, useState } from "./preact.js";
 import { connected, facetName, facets, loadShared, palette, redo, remembered, theme, undo, workspace } from "./state.js";
 
 const PAGES = {
@@ -36,8 +36,10 @@ const NAV = [
   { page: "history", name: "History", icon: "history", parts: ["history"] },
 ];
 
-const page_ = () => address.value.page;
-const current = (/** @type {string} */ page) => (page === address.value.page || (page === "library" && ["samples", "completions", "compare", "picking", "blocks", "trees"].includes(address.value.page)) ? "page" : undefined);
+const pageName = computed(() => address.value.page);
+/** What is another page, not another view of the same one: a token chosen or a group opened does not draw the frame again. */
+const place = computed(() => [address.value.page, ...(address.value.page === "library" ? [] : address.value.parts)].join("/"));
+const current = (/** @type {string} */ page) => (page === pageName.value || (page === "library" && ["samples", "completions", "compare", "picking", "blocks", "trees"].includes(pageName.value)) ? "page" : undefined);
 
 function Links({ icons = false }) {
   return NAV.map((each) => html`<a key=${each.page} href=${writeAddress(each.parts)} aria-current=${current(each.page)}>${icons && html`<${Icon} name=${each.icon} />`}${each.name}</a>`);
@@ -71,7 +73,7 @@ export function App({ start }) {
     { keys: "?", says: "show the keys", act: () => (helpOpen.value = !helpOpen.value) },
     { keys: "Z Ctrl+Z", says: "undo the last change of the workspace", act: undo },
     { keys: "Shift+Z Ctrl+Shift+Z Ctrl+Y", says: "redo", act: redo },
-    { keys: "/", says: "search", act: () => { if (page_() !== "library") go([]); setTimeout(() => document.getElementById("search")?.focus(), 60); } },
+    { keys: "/", says: "search", act: () => { if (pageName.value !== "library") go([]); setTimeout(() => document.getElementById("search")?.focus(), 60); } },
     { keys: "Alt+1", says: "library", act: () => go([]) },
     { keys: "Alt+2", says: "judge", act: () => go(["judge"]) },
     { keys: "Alt+3", says: "facets", act: () => go(["facets"]) },
@@ -80,7 +82,7 @@ export function App({ start }) {
     { keys: "Alt+5", says: "jobs", act: () => go(["jobs"]) },
     { keys: "Alt+F", says: "choose the facet", act: () => /** @type {HTMLElement | null} */ (document.querySelector(".topbar .menu-anchor button"))?.click() },
   ], []);
-  const { page } = address.value;
+  const page = pageName.value;
   const Page = PAGES[page];
   useEffect(() => {
     document.title = `${NAV.find((each) => each.page === page)?.name ?? "Ramify"} · ${workspace.value?.where?.split("/").pop() ?? "Ramify"}`;
@@ -100,8 +102,9 @@ export function App({ start }) {
     </header>
     <main class="page" id="page" tabindex="-1">${state.error
       ? state.error instanceof ApiError && [401, 403].includes(state.error.status) ? html`<${Door} enter=${load} />` : html`<div class="page-body"><${Failure} error=${state.error} again=${load} /></div>`
-      : !state.ready ? html`<div class="page-body"><${Loading} /></div>`
-      : Page ? html`<${Page} key=${[page, ...(page === "library" ? [] : address.value.parts)].join("/")} />`
+      // The library asks for its samples while the frame asks for facets and models.
+      : !state.ready && !(page === "library" && hasToken()) ? html`<div class="page-body"><${Loading} /></div>`
+      : Page ? html`<${Page} key=${place.value} />`
       : html`<${Empty} title="There is no such page" action=${html`<a class="button" href="#/">To the library</a>`} />`}</main>
     <nav class="bottomnav" aria-label="Pages"><${Links} icons /></nav>
     <${KeyHelp} /><${Question} /><${Toasts} />

@@ -1,5 +1,6 @@
 /** Keys: each page says what its keys do, `?` lists them. A key typed into a field is the field's, but for Escape and Ctrl+…. */
 
+import { settle } from "./after_paint.js";
 import { signal, useLayoutEffect } from "./preact.js";
 
 /** @typedef {{ keys: string, says: string, act: (event: KeyboardEvent) => void, hidden?: boolean }} Binding */
@@ -34,6 +35,7 @@ function isTheControls(target, name) {
 /** @param {KeyboardEvent} event */
 export function onKey(event) {
   if (event.defaultPrevented || event.isComposing) return;
+  settle();
   const name = nameOf(event);
   const chord = /^(Ctrl|Alt)\+/.test(name) || name === "Escape";
   if ((takesText(event.target) && !chord) || isTheControls(event.target, name)) return;

@@ -52,7 +52,7 @@ let lastToast = 0;
 export function say(text, { error = false, action, act } = {}) {
   const key = ++lastToast;
   toasts.value = [...toasts.value.slice(-2), { key, text, error, action, act }];
-  setTimeout(() => dismiss(key), error ? 9000 : 5000);
+  setTimeout(() => dismiss(key), error ? (action ? 30_000 : 9000) : 5000);
 }
 
 /** @param {number} key */
@@ -85,6 +85,35 @@ export async function act(work, done) {
   }
 }
 
+/**
+ * The same for a change of something that was seen at a version. Where somebody changed it since, nothing is overwritten: what is
+ * there now is shown, and one may still make one's own change.
+ * @template X
+ * @param {string} version @param {(version: string | undefined) => Promise<X>} work @param {string} [done]
+ * @returns {Promise<X | null>}
+ */
+export async function actSeen(version, work, done) {
+  try {
+    const found = await work(version);
+    changed.value += 1;
+    if (done) say(done, { action: "Undo", act: undo });
+    return found;
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.code !== "stale") {
+      sayError(error);
+      return null;
+    }
+    const anyway = async () => {
+      await act(() => work(undefined), done);
+      await loadShared();
+    };
+    say("Somebody changed this meanwhile, perhaps you in another window. What it is now is shown, and your change was not made.", { error: true, action: "Make my change", act: anyway });
+    changed.value += 1;
+    await loadShared().catch(sayError);
+    return null;
+  }
+}
+
 export async function undo() {
   const found = await act(() => api.undo());
   if (found) say(found.action ? `Undone: ${found.action.name}` : "There is nothing to undo", found.action ? { action: "Redo", act: redo } : {});
@@ -104,7 +133,14 @@ export async function loadShared() {
   facets.value = allFacets.items;
   models.value = allModels.items;
   if (facetName.value && !facets.value.some((each) => each.name === facetName.value)) facetName.value = "";
-  if (!facetName.value && facets.value.length) facetName.value = facets.value[0].name;
+  if (!facetName.value && facets.value.length) facetName.value = await mostJudged();
+}
+
+/** The facet that there is most to see of. */
+async function mostJudged() {
+  const { items } = await api.counts();
+  const judged = (/** @type {any} */ each) => each.rated + each.preferences;
+  return [...items].sort((a, b) => judged(b) - judged(a))[0]?.facet ?? facets.value[0].name;
 }
 
 export async function loadSettings() {

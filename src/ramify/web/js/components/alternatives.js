@@ -23,7 +23,7 @@ export function AlternativesTable({ tokens, index }) {
   if (!rows.length) return html`<p class="small muted">No probabilities were kept for this token.</p>`;
   const processed = rows.some((row) => row.processed !== undefined);
   return html`<table class="alternatives"><thead class="visually-hidden"><tr><th>token</th><th></th><th>before processors</th>${processed && html`<th>after</th>`}</tr></thead><tbody>
-    ${rows.map((row) => html`<tr key=${row.id} class=${`${row.chosen ? "chosen" : ""} ${row.processed === null ? "gone" : ""}`}>
+    ${rows.map((row, at) => html`<tr key=${at} class=${`${row.chosen ? "chosen" : ""} ${row.processed === null ? "gone" : ""}`}>
       <td class="word"><bdi>${visible(row.text)}</bdi>${row.ends && html` <span class="mark info">EOS</span>`}</td><td class="bar"><div class="share"><i style=${{ width: `${100 * Math.exp(row.logprob)}%` }}></i></div></td>
       <td class="number" style=${{ textAlign: "right" }}>${percent(Math.exp(row.logprob))}</td>${processed && html`<td class="number why" style=${{ textAlign: "right" }}>${row.processed === null ? "removed" : row.processed === undefined ? "" : percent(Math.exp(row.processed))}</td>`}</tr>`)}
     <tr><td class="word muted">others</td><td class="bar"><div class="share"><i style=${{ width: `${100 * (others ?? 0)}%` }}></i></div></td><td class="number muted" style=${{ textAlign: "right" }}>${percent(others)}</td>${processed && html`<td></td>`}</tr>
@@ -59,7 +59,7 @@ export function CandidateList({ candidates, current, taken = null, onTake, onPoi
   }, [current]);
   return html`<div><div ref=${list} role="list" aria-label="Candidates">${ids.map((id, at) => {
     const after = processed ? processed[at] : undefined;
-    return html`<div role="listitem" key=${id}><button type="button" class=${`candidate ${at === current ? "current" : ""} ${id === taken ? "taken" : ""} ${after === null ? "removed" : ""}`}
+    return html`<div role="listitem" key=${at}><button type="button" class=${`candidate ${at === current ? "current" : ""} ${id === taken ? "taken" : ""} ${after === null ? "removed" : ""}`}
       title=${verb} aria-pressed=${marked ? String(marked.has(id)) : undefined} onMouseEnter=${() => onPoint?.(at)} onClick=${() => onTake(id, at)}>
       ${at < 9 ? html`<kbd>${at + 1}</kbd>` : html`<span class="faint tiny right">${rank[at]}</span>`}
       <span class="word"><bdi>${visible(text[at])}</bdi>${ends[at] && html`<span class="ends">EOS<span class="visually-hidden"> ends the text</span></span>`}${id === taken && html`<span class="ends">here</span>`}${node?.[at] !== null && node?.[at] !== undefined && html`<span class="ends">in tree</span>`}${marked?.has(id) && html`<span class="ends">picked</span>`}</span>

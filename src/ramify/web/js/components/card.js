@@ -6,7 +6,7 @@ import { draftSignal, expectDrafts } from "../drafts.js";
 import { REASONS, ago, fixed, originOf, percent, strategyOf } from "../domain/text.js";
 import { verdictOf } from "../domain/ranking.js";
 import { html, useLayoutEffect, useRef, useState } from "../preact.js";
-import { act, cannot, facet, facetName, models } from "../state.js";
+import { act, actSeen, cannot, facet, facetName, models } from "../state.js";
 import { Button, Menu, Rating } from "./controls.js";
 import { Icon } from "./icon.js";
 import { askFor, confirm } from "./overlays.js";
@@ -101,6 +101,7 @@ export function Card({ completion: kept, heat, measure, current = false, picked 
 /** @param {{ completion: Completion }} props */
 export function CardMenu({ completion }) {
   const change = (/** @type {any} */ body, /** @type {string} */ done) => act(() => api.changeCompletion(completion.id, body), done);
+  const changeSeen = (/** @type {any} */ body, /** @type {string} */ done) => actSeen(completion.version, (version) => api.changeCompletion(completion.id, { ...body, version }), done);
   const approved = completion.approved.includes(facetName.value);
   const grow = async () => {
     const made = await act(() => api.treeOf(completion.id, {}));
@@ -108,7 +109,7 @@ export function CardMenu({ completion }) {
   };
   const tag = async () => {
     const names = await askFor({ title: "Tags of this completion", label: "Tags, with commas between", value: completion.tags.join(", "), button: "Save" });
-    if (names !== null) await change({ tags: names.split(",").map((each) => each.trim()).filter(Boolean) }, "Tags saved");
+    if (names !== null) await changeSeen({ tags: names.split(",").map((each) => each.trim()).filter(Boolean) }, "Tags saved");
   };
   const label = async (/** @type {string} */ name) => {
     const value = await askFor({ title: `Label: ${name}`, label: "Empty for none", value: completion.labels[name] ?? "", button: "Save" });

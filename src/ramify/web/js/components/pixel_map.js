@@ -1,4 +1,5 @@
-/** The whole completion in one strip: a column a token (or a few), as dark as its step; a click goes there. */
+/** The whole completion in one strip: a column a token (or a few), as dark as its step; a click goes there. It is drawn once; the
+ * mark of the chosen token lies over it. */
 
 import { stepsOf } from "../domain/heatmap.js";
 import { html, useLayoutEffect, useRef } from "../preact.js";
@@ -24,12 +25,7 @@ export function PixelMap({ tokens, measure, other, chosen, onChoose }) {
       paint.fillStyle = colour(most);
       paint.fillRect((c * width) / columns, 0, Math.ceil(width / columns), height);
     }
-    if (chosen >= 0) {
-      paint.fillStyle = style.getPropertyValue("--focus");
-      paint.fillRect(((chosen + 0.5) * width) / size - devicePixelRatio, 0, 2 * devicePixelRatio, height);
-    }
-  });
-  // Read, so that a change of colours draws again.
-  void (palette.value + theme.value);
-  return html`<canvas ref=${canvas} class="pixels" role="img" aria-label="The whole completion; a click goes to that token" onClick=${(/** @type {any} */ event) => onChoose(Math.min(size - 1, Math.floor((event.offsetX / event.currentTarget.clientWidth) * size)))}></canvas>`;
+  }, [tokens, measure, other, palette.value, theme.value]);
+  return html`<div class="pixels"><canvas ref=${canvas} role="img" aria-label="The whole completion; a click goes to that token" onClick=${(/** @type {any} */ event) => onChoose(Math.min(size - 1, Math.floor((event.offsetX / event.currentTarget.clientWidth) * size)))}></canvas>
+    ${chosen >= 0 && html`<i style=${{ left: `${(100 * (chosen + 0.5)) / size}%` }}></i>`}</div>`;
 }

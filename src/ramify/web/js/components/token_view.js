@@ -6,11 +6,11 @@
 import { heatClass, stepsOf } from "../domain/heatmap.js";
 import { paragraphs } from "../domain/tokens.js";
 import { pieces } from "../domain/text.js";
-import { html, useEffect, useLayoutEffect, useRef } from "../preact.js";
+import { html, useLayoutEffect, useRef } from "../preact.js";
 
 /** @import { Tokens } from "../types.js" */
 /** @import { Measure } from "../domain/heatmap.js" */
-/** @typedef {{ tokens: Tokens, measure: Measure | "none" | "origin", other?: Tokens | null, origins?: string[] }} Shown */
+/** @typedef {{ tokens: Tokens, measure: Measure | "none" | "origin", other?: Tokens | null, origins?: string[], whitespace?: boolean }} Shown */
 
 /** Whether two say the same tokens; arrays that grow in place are never taken for it. @param {Tokens} a @param {Tokens} b */
 function alike(a, b) {
@@ -20,6 +20,12 @@ function alike(a, b) {
   return true;
 }
 
+/** Tokens of a group of paragraphs, about. */
+const GROUP = 480;
+
+/** @param {Element} group */
+const chunksOf = (group) => /** @type {HTMLElement[]} */ ([...group.children].flatMap((block) => [...block.children]));
+
 export class TokenView {
   /** @param {HTMLElement} root */
   constructor(root) {
@@ -28,17 +34,36 @@ export class TokenView {
     this.shown = null;
     /** @type {Int8Array | null} */
     this.steps = null;
-    /** @type {number[]} first index of each paragraph */
+    /** @type {number[]} first index of each group */
     this.starts = [];
     this.chosen = -1;
     this.live = new Set(/** @type {HTMLElement[]} */ ([]));
+    this.near = new Set(/** @type {HTMLElement[]} */ ([]));
     this.watch = new IntersectionObserver((entries) => {
       for (const { target, isIntersecting } of entries) this.#set(/** @type {HTMLElement} */ (target), isIntersecting);
     }, { rootMargin: "600px 0px" });
+    // Chunks are watched in groups near the window only: a browser looks at all that is watched in every frame.
+    this.groups = new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries) this.#follow(/** @type {HTMLElement} */ (target), isIntersecting);
+    }, { rootMargin: "1200px 0px" });
   }
 
   close() {
     this.watch.disconnect();
+    this.groups.disconnect();
+  }
+
+  /** @param {HTMLElement} group @param {boolean} near */
+  #follow(group, near) {
+    if (near) this.near.add(group);
+    else this.near.delete(group);
+    for (const chunk of chunksOf(group)) {
+      if (near) this.watch.observe(chunk);
+      else {
+        this.watch.unobserve(chunk);
+        this.#set(chunk, false);
+      }
+    }
   }
 
   /** @param {Shown} shown */
@@ -49,48 +74,64 @@ export class TokenView {
     this.steps = measure === "none" || measure === "origin" ? null : stepsOf(measure, tokens, other);
     const grown = before && before.tokens.ids === tokens.ids && before.tokens.start === tokens.start;
     // The same text under another measure or from another answer stays where it is: a click that falls in between is not lost.
-    if (!(before && alike(before.tokens, tokens))) this.#lay(grown ? Math.max(0, this.starts.length - 1) : 0);
-    for (const chunk of this.live) this.#paint(chunk);
+    if (!(before && alike(before.tokens, tokens))) this.#lay(Boolean(grown));
+    const cut = before && Boolean(before.whitespace) !== Boolean(shown.whitespace);
+    for (const chunk of this.live) cut ? this.#set(chunk, true, true) : this.#paint(chunk);
   }
 
-  /** Lay out paragraphs from one on; those before it stay. @param {number} from */
-  #lay(from) {
+  /** Lay out the text: all of it, or what grew behind the last chunk, which is laid out anew. @param {boolean} grown */
+  #lay(grown) {
     const { text } = /** @type {Shown} */ (this.shown).tokens;
-    const start = this.starts[from] ?? 0;
-    while (this.root.childElementCount > from) {
-      const last = /** @type {Element} */ (this.root.lastElementChild);
-      for (const chunk of last.children) {
-        this.watch.unobserve(chunk);
-        this.live.delete(/** @type {HTMLElement} */ (chunk));
-      }
+    let group = /** @type {HTMLElement | null} */ (null), block = /** @type {HTMLElement | null} */ (null), start = 0;
+    const last = grown ? /** @type {HTMLElement | null} */ (this.root.lastElementChild?.lastElementChild?.lastElementChild ?? null) : null;
+    if (last) {
+      group = /** @type {HTMLElement} */ (this.root.lastElementChild);
+      block = /** @type {HTMLElement} */ (last.parentElement);
+      start = Number(last.dataset.from);
+      this.watch.unobserve(last);
+      this.live.delete(last);
       last.remove();
+    } else {
+      this.watch.disconnect();
+      this.groups.disconnect();
+      this.live.clear();
+      this.near.clear();
+      this.root.replaceChildren();
+      this.starts = [];
     }
-    this.starts.length = from;
-    const added = document.createDocumentFragment();
+    const added = /** @type {HTMLElement[]} */ ([]);
     for (const chunks of paragraphs(text, 96, start)) {
-      const block = document.createElement("div");
-      block.className = "paragraph";
-      for (const [first, last] of chunks) {
+      if (!block) {
+        block = document.createElement("div");
+        block.className = "paragraph";
+        if (!group || chunks[0][0] - this.starts[this.starts.length - 1] >= GROUP) {
+          group = document.createElement("div");
+          group.className = "group";
+          this.starts.push(chunks[0][0]);
+          this.root.append(group);
+          this.groups.observe(group);
+        }
+        group.append(block);
+      }
+      for (const [first, end] of chunks) {
         const chunk = document.createElement("span");
         chunk.dataset.from = String(first);
-        chunk.dataset.to = String(last);
-        chunk.textContent = text.slice(first, last).join("");
+        chunk.dataset.to = String(end);
+        chunk.textContent = text.slice(first, end).join("");
         block.append(chunk);
-        this.watch.observe(chunk);
+        added.push(chunk);
+        if (group && this.near.has(group)) this.watch.observe(chunk);
       }
-      this.starts.push(chunks[0][0]);
-      added.append(block);
+      block = null;
     }
-    this.root.append(added);
     // What is being written is at the end, and in sight more often than not: no flash of uncoloured text.
-    const last = this.root.lastElementChild?.lastElementChild;
-    if (last && from > 0) this.#set(/** @type {HTMLElement} */ (last), true);
+    if (last) for (const chunk of added.slice(-3)) this.#set(chunk, true);
   }
 
-  /** @param {HTMLElement} chunk @param {boolean} seen */
-  #set(chunk, seen) {
-    if (seen === this.live.has(chunk)) return;
-    const { tokens } = /** @type {Shown} */ (this.shown);
+  /** @param {HTMLElement} chunk @param {boolean} seen @param {boolean} [anew] though it is so already */
+  #set(chunk, seen, anew = false) {
+    if (seen === this.live.has(chunk) && !anew) return;
+    const { tokens, whitespace } = /** @type {Shown} */ (this.shown);
     const from = Number(chunk.dataset.from), to = Number(chunk.dataset.to);
     if (!seen) {
       this.live.delete(chunk);
@@ -103,14 +144,17 @@ export class TokenView {
       const span = document.createElement("span");
       span.dataset.i = String(i);
       const text = tokens.text[i];
-      for (const piece of pieces(text)) {
-        if (!piece.mark) span.append(piece.text);
-        else {
-          const mark = document.createElement("span");
-          mark.className = "ws";
-          mark.dataset.m = piece.mark;
-          mark.textContent = piece.text;
-          span.append(mark);
+      if (!whitespace) span.textContent = text;
+      else {
+        for (const piece of pieces(text)) {
+          if (!piece.mark) span.append(piece.text);
+          else {
+            const mark = document.createElement("span");
+            mark.className = "ws";
+            mark.dataset.m = piece.mark;
+            mark.textContent = piece.text;
+            span.append(mark);
+          }
         }
       }
       if (text === "" && special.has(tokens.ids[i])) span.dataset.label = tokens.vocabulary[tokens.ids[i]] ?? "";
@@ -146,7 +190,7 @@ export class TokenView {
       if (this.starts[middle] <= index) low = middle;
       else high = middle - 1;
     }
-    const chunk = /** @type {HTMLElement | undefined} */ ([...(this.root.children[low]?.children ?? [])].find((each) => Number(/** @type {HTMLElement} */ (each).dataset.to) > index));
+    const chunk = this.root.children[low] && chunksOf(this.root.children[low]).find((each) => Number(each.dataset.to) > index);
     if (chunk) this.#set(chunk, true);
     const span = this.span(index);
     span?.classList.add("chosen");
@@ -177,7 +221,7 @@ export class TokenView {
 }
 
 /**
- * @param {Shown & { whitespace?: boolean, mono?: boolean, chosen?: number, label?: string, onToken?: (index: number, event: MouseEvent) => void,
+ * @param {Shown & { mono?: boolean, chosen?: number, label?: string, onToken?: (index: number, event: MouseEvent) => void,
  *   onHover?: (index: number, span: HTMLElement | null) => void, view?: { current: TokenView | null } }} props indices count from `tokens.start`
  */
 export function TokenText({ tokens, measure, other, origins, whitespace = false, mono = false, chosen = -1, label = "Tokens", onToken, onHover, view }) {
@@ -188,8 +232,9 @@ export function TokenText({ tokens, measure, other, origins, whitespace = false,
     if (view) view.current = made;
     return () => made.close();
   }, []);
-  useLayoutEffect(() => held.current?.update({ tokens, measure, other, origins }), [tokens, measure, other, origins]);
-  useEffect(() => held.current?.choose(chosen), [chosen, tokens]);
+  useLayoutEffect(() => held.current?.update({ tokens, measure, other, origins, whitespace }), [tokens, measure, other, origins, whitespace]);
+  // Before the page is painted: a key's mark is in the next frame.
+  useLayoutEffect(() => held.current?.choose(chosen), [chosen, tokens]);
   return html`<div ref=${root} class=${`tokens ${whitespace ? "show-ws" : ""} ${mono ? "mono" : ""}`} role="document" aria-label=${label}
     onClick=${(/** @type {any} */ event) => { const span = indexOf(event); if (span && getSelection()?.isCollapsed !== false) onToken?.(Number(span.dataset.i), event); }}
     onMouseOver=${(/** @type {any} */ event) => { const span = indexOf(event); if (span) onHover?.(Number(span.dataset.i), span); }}

@@ -76,6 +76,10 @@ export function TreeCanvas({ nodes, layout, current, collapsed, marks, view, onC
         paint.moveTo(x0, y0);
         if (y1 === y0) return void paint.lineTo(x1, y1);
         const bend = x0 + (x1 - x0) / 2;
+        if (small) {
+          paint.lineTo(bend, y1);
+          return void paint.lineTo(x1, y1);
+        }
         paint.bezierCurveTo(bend, y0, bend, y1, x1, y1);
       };
       for (let row = first; row <= last; row++) rows[row].forEach(edge);
@@ -84,6 +88,8 @@ export function TreeCanvas({ nodes, layout, current, collapsed, marks, view, onC
     }
     paint.font = `500 13px ${colour("--font-mono")}`;
     paint.textBaseline = "middle";
+    // From afar a node is a block of its colour: thousands of them are a few paths.
+    const blocks = /** @type {Map<string, Path2D>} */ (new Map());
     for (let row = first; row <= last; row++) {
       for (const i of rows[row]) {
         const x0 = px(i), w = widths[i];
@@ -92,6 +98,13 @@ export function TreeCanvas({ nodes, layout, current, collapsed, marks, view, onC
         const y0 = py(i), flags = nodes.flags[i], id = nodes.id[i], dead = nodes.dead[id], mark = marks.get(id);
         const pruned = Boolean(flags & FLAGS.pruned) || Boolean(dead) || (mark !== undefined && ["removed", "crowded", "stopped"].includes(mark));
         const step = nodes.logprob[i] === null ? 0 : stepOf("probability", Math.exp(/** @type {number} */ (nodes.logprob[i]))) ?? 0;
+        if (small && id !== current && !way.has(i) && !mark && !(flags & FLAGS.pinned)) {
+          const style_ = pruned || !step ? line : heat[step][0];
+          let block = blocks.get(style_);
+          if (!block) blocks.set(style_, (block = new Path2D()));
+          block.rect(x0, y0 - HEIGHT / 2, w, HEIGHT);
+          continue;
+        }
         paint.globalAlpha = pruned ? 0.45 : 1;
         paint.fillStyle = way.has(i) && step === 0 ? soft : heat[step][0];
         paint.strokeStyle = id === current ? focus : mark === "best" || mark === "finished" ? accent : flags & FLAGS.pinned ? accent : nodes.parent[i] === null ? strong : line;
@@ -142,6 +155,10 @@ export function TreeCanvas({ nodes, layout, current, collapsed, marks, view, onC
       }
     }
     paint.globalAlpha = 1;
+    for (const [style_, block] of blocks) {
+      paint.fillStyle = style_;
+      paint.fill(block);
+    }
   };
   const request = () => {
     if (!frame.current) frame.current = requestAnimationFrame(draw);

@@ -1,6 +1,6 @@
 /** Tokens as columns: pieces of text, paragraphs, jumps. Positions are absolute: 0 is the completion's first token. */
 
-/** @import { Tokens } from "../types.js" */
+/** @import { Candidates, Tokens } from "../types.js" */
 
 /**
  * `chunk` put behind `tokens` (what overlaps is replaced). The arrays of `tokens` grow in place, so that a long stream is not
@@ -111,6 +111,23 @@ export function alternativesOf(tokens, index) {
     .sort((a, b) => b.logprob - a.logprob || a.id - b.id);
   const shown = rows.reduce((sum, row) => sum + Math.exp(row.logprob), 0);
   return { rows, others: rows.length ? Math.max(0, 1 - shown) : null };
+}
+
+/**
+ * What was kept of a token's alternatives as candidates that can be taken, null where nothing but the token itself was kept. Ranks
+ * are places among what was kept.
+ *
+ * @param {Tokens} tokens @param {number} index into the arrays @returns {Candidates | null}
+ */
+export function candidatesOf(tokens, index) {
+  const { rows, others } = alternativesOf(tokens, index);
+  if (rows.length < 2) return null;
+  const known = rows.some((row) => row.processed !== undefined);
+  return {
+    position: index + tokens.start, ids: rows.map((row) => row.id), text: rows.map((row) => row.text), logprob: rows.map((row) => row.logprob),
+    probability: rows.map((row) => Math.exp(row.logprob)), rank: rows.map((_, at) => at + 1), ends: rows.map((row) => row.ends), node: null,
+    processed_logprob: known ? rows.map((row) => row.processed ?? null) : null, others: others ?? 0, entropy: tokens.entropy?.[index] ?? null,
+  };
 }
 
 /**

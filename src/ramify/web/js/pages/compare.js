@@ -64,7 +64,7 @@ function Pair({ pair, tokens }) {
         <${Button} small keys=${which === 0 ? "A" : "B"} onClick=${() => prefer(which, which === 0 ? 1 : 0)}>This one is better<//></div></article>`;
   };
   return html`<div class="page-body sample-page"><div class="page-head"><a class="button icon quiet" href=${writeAddress(["samples", pair[0].sample_id])} aria-label="Back to the sample"><${Icon} name="back" /></a>
-      <div class="grow"><h1>Compare ${pair[0].id} and ${pair[1].id}</h1><p class="muted small" role="status">${changes.length ? `They share their first ${plural(shared, byTokens ? "token" : "word")}; ${plural(changes.length, "difference")}.` : "They are the same text."}</p></div>
+      <div class="grow" style=${{ flexBasis: "260px" }}><h1>Compare ${pair[0].id} and ${pair[1].id}</h1><p class="muted small" role="status">${changes.length ? `They share their first ${plural(shared, byTokens ? "token" : "word")}; ${plural(changes.length, "difference")}.` : "They are the same text."}</p></div>
       <${Segments} label="Compare by" value=${byTokens ? "tokens" : "words"} onChange=${(/** @type {string} */ value) => (unit.value = value)} options=${[{ value: "words", name: "Words" }, { value: "tokens", name: "Tokens", why: tokens ? null : "One of them has no tokens yet" }]} />
       <${Button} icon="back" label="Difference before" keys="P" onClick=${() => go_(-1)} /><${Button} icon="chevron" label="Next difference" keys="N" onClick=${() => go_(1)} /></div>
     <div class="diff">${side(0)}${side(1)}</div>

@@ -1,6 +1,7 @@
 /** A completion's tokens: how likely each was, what else there was, and a branch from any of them with one click or key. */
 
 import { address, go, replaceQuery, writeAddress } from "../address.js";
+import { afterPaint } from "../after_paint.js";
 import { api } from "../api.js";
 import { AlternativesTable, CandidateList, Facts, Legend, Tip } from "../components/alternatives.js";
 import { CardMenu, Marks, makeDrafts } from "../components/card.js";
@@ -12,14 +13,15 @@ import { Empty, Failure, Loading, useLoaded } from "../components/states.js";
 import { TokenText } from "../components/token_view.js";
 import { MEASURES, heatClass, isUncertain, legend } from "../domain/heatmap.js";
 import { REASONS, firstLine, promptText, strategyOf, visible } from "../domain/text.js";
-import { divergence, nextWhere, originsOf } from "../domain/tokens.js";
+import { candidatesOf, divergence, nextWhere, originsOf } from "../domain/tokens.js";
 import { draftSignal, expectDrafts } from "../drafts.js";
 import { useKeys } from "../keyboard.js";
-import { html, useEffect, useMemo, useRef, useState } from "../preact.js";
+import { html, signal, useEffect, useMemo, useRef, useState } from "../preact.js";
 import { act, cannot, changed, facetName, models, remembered, say } from "../state.js";
 import { useWindows } from "./token_windows.js";
 
 /** @import { Completion, Tokens } from "../types.js" */
+/** @typedef {{ index: number, span: HTMLElement | null }} Hover */
 
 const measureShown = remembered("token-measure", /** @type {any} */ ("probability"));
 const whitespace = remembered("whitespace", false);
@@ -30,7 +32,8 @@ export function CompletionPage() {
   const id = Number(parts[0]);
   const kept = useLoaded(() => api.completion(id), [id, changed.value]);
   const live = draftSignal(id).value;
-  const completion = live?.completion ?? kept.value;
+  // What is known of its growing counts until the workspace has its end; after that it may have been saved, rated, tagged.
+  const completion = live && (live.completion.running || !kept.value || kept.value.running) ? live.completion : kept.value;
   useEffect(() => {
     if (kept.value?.draft && kept.value.running) expectDrafts([kept.value]);
   }, [kept.value]);
@@ -55,10 +58,15 @@ function Reader({ completion, live, query }) {
   const size = tokens?.ids.length ?? 0, start = tokens?.start ?? 0;
   const chosen = query.at === undefined || !size ? -1 : Math.max(0, Math.min(size - 1, Number(query.at) - start));
   const origins = useMemo(() => (completion.token_count === null ? [] : originsOf(completion.spans, completion.token_count)), [completion.version]);
-  const [hover, setHover] = useState(/** @type {{ index: number, span: HTMLElement | null }} */ ({ index: -1, span: null }));
+  // A signal of its own: the pointer moves often, and draws the tip anew, not the page.
+  const [hover] = useState(() => signal(/** @type {Hover} */ ({ index: -1, span: null })));
   const windowAt = useWindows(size ? id : null, model, completion.version, running ? tokens : null);
   const view = useRef(/** @type {any} */ (null));
-  const choose = (/** @type {number} */ index) => replaceQuery({ at: index < 0 ? null : index + start });
+  // The mark moves at once, the panel about the token follows behind the frame.
+  const choose = (/** @type {number} */ index) => {
+    view.current?.choose(index);
+    afterPaint(() => replaceQuery({ at: index < 0 ? null : index + start }));
+  };
   const step = (/** @type {number} */ by) => size && choose(Math.max(0, Math.min(size - 1, (chosen < 0 ? (by > 0 ? -1 : size) : chosen) + by)));
   const uncertain = (/** @type {1 | -1} */ by) => {
     const at = tokens ? nextWhere(size, chosen < 0 ? (by > 0 ? -1 : 0) : chosen, by, (i) => isUncertain(tokens, i)) : -1;
@@ -130,14 +138,22 @@ function Reader({ completion, live, query }) {
         : !tokens && completion.token_count === null && !loaded.loading ? html`<${Unmeasured} completion=${completion} measureUnder=${measureUnder} />`
         : !tokens ? html`<${Loading} />`
         : html`<${TokenText} tokens=${tokens} measure=${measure === "difference" && !other ? "none" : measure} other=${other} origins=${origins} whitespace=${whitespace.value} chosen=${chosen} view=${view} label=${`Completion ${id}`}
-            onToken=${choose} onHover=${(/** @type {number} */ index, /** @type {HTMLElement | null} */ span) => setHover({ index, span })} />`}
+            onToken=${choose} onHover=${(/** @type {number} */ index, /** @type {HTMLElement | null} */ span) => (hover.value = { index, span })} />`}
       <p class="text-end">${running ? html`<span class="caret"></span>` : html`<span class=${completion.truncated ? "mark truncated" : "mark"}>${completion.truncated ? "truncated" : "end"}</span> ${REASONS[completion.finish_reason ?? ""] ?? "unfinished"}${completion.stop_string ? html`: <code>${visible(completion.stop_string)}</code>` : ""}`}</p>
     </section>
     <aside class="inspector" aria-label="Token" tabindex="0">${tokens && chosen >= 0
       ? html`<${Inspector} completion=${completion} tokens=${tokens} index=${chosen} other=${other} origin=${origins[chosen + start] ?? ""} stored=${windowAt(chosen + start)} model=${model} />`
       : html`<${Overview} completion=${completion} tokens=${tokens} />`}</aside></div>
-    ${tokens && hover.span && hover.index < size && hover.index !== chosen && html`<${Tip} tokens=${tokens} index=${hover.index} span=${hover.span} other=${measure === "difference" ? other : null} alternatives=${windowAt(hover.index + start)} origin=${origins[hover.index + start] ?? ""} />`}
+    ${tokens && html`<${HoverTip} hover=${hover} tokens=${tokens} chosen=${chosen} other=${measure === "difference" ? other : null} windowAt=${windowAt} origins=${origins} />`}
   </div>`;
+}
+
+/** @param {{ hover: import("../preact.js").Signal<Hover>, tokens: Tokens, chosen: number, other: Tokens | null, windowAt: (position: number) => Tokens | null, origins: string[] }} props */
+function HoverTip({ hover, tokens, chosen, other, windowAt, origins }) {
+  const { index, span } = hover.value;
+  if (!span?.isConnected || index < 0 || index >= tokens.ids.length || index === chosen) return null;
+  const position = index + tokens.start;
+  return html`<${Tip} tokens=${tokens} index=${index} span=${span} other=${other} alternatives=${windowAt(position)} origin=${origins[position] ?? ""} />`;
 }
 
 /** @param {Completion} completion @param {string} model @param {(name: string) => void} measureUnder */
@@ -185,7 +201,9 @@ function Inspector({ completion, tokens, index, other, origin, stored, model }) 
     };
   }, [key, completion.running]);
   useEffect(() => setRow(0), [position, search]);
-  const candidates = state.key === key ? state.value : null;
+  // What was kept can be taken at once; the model's own answer, with more of them, takes its place.
+  const kept = useMemo(() => (no || search || !stored || completion.running ? null : candidatesOf(stored, position - stored.start)), [stored, position, no, search, completion.running]);
+  const candidates = state.key === key && state.value ? state.value : kept;
   const config = branchConfig.value;
   const take = async (/** @type {number} */ token) => {
     const made = await makeDrafts(() => api.branch(completion.id, { position, token_ids: [token], model: model || undefined, config }));
@@ -217,7 +235,7 @@ function Inspector({ completion, tokens, index, other, origin, stored, model }) 
     <div class="stack tight"><div class="row"><h3 class="grow">What could stand here</h3><span class="tiny muted">raw · after processors</span></div>
       ${!no && html`<label class="visually-hidden" for="candidate-search">Search tokens</label><input id="candidate-search" class="input" type="search" placeholder="Search all tokens" value=${search} onInput=${(/** @type {any} */ event) => setSearch(event.currentTarget.value)} onKeyDown=${(/** @type {any} */ event) => ["Enter", "Escape"].includes(event.key) && event.currentTarget.blur()} />`}
       ${candidates ? html`<${CandidateList} candidates=${candidates} current=${row} taken=${tokens.ids[index]} onTake=${take} />`
-        : stored ? html`<${AlternativesTable} tokens=${stored} index=${position - stored.start} />` : html`<${Loading} />`}
+        : stored && !search ? html`<${AlternativesTable} tokens=${stored} index=${position - stored.start} />` : html`<${Loading} />`}
       ${no && html`<p class="small muted">${no}</p>`}${state.error && state.key === key ? html`<${Failure} error=${state.error} />` : null}</div>
     <${SettingsForm} config=${config} model=${model} onChange=${(/** @type {any} */ next) => (branchConfig.value = next)} />
     <div class="row wrap"><${Button} small icon="token" keys="T" why=${no} onClick=${pickHere}>Token by Token<//><${Button} small icon="tree" keys="B" why=${cannot(scoring, "beams")} onClick=${beamHere}>Beam out<//></div>`;

@@ -8,7 +8,7 @@ import { Empty, Loading, useLoaded } from "../components/states.js";
 import { ago, count, firstLine, plural, promptText } from "../domain/text.js";
 import { useKeys } from "../keyboard.js";
 import { html, useEffect, useState } from "../preact.js";
-import { act, changed, facetName, facets, loadShared, models } from "../state.js";
+import { act, actSeen, changed, facetName, facets, loadShared, models } from "../state.js";
 
 const NUMBERS = /** @type {const} */ ([["good_rating", "Good from rating"], ["bad_rating", "Bad up to rating"], ["min_logprob", "Lowest logprob at least"], ["mean_logprob", "Mean logprob at least"]]);
 
@@ -48,7 +48,7 @@ function FacetForm({ facet, onMade }) {
   const set = (/** @type {any} */ change) => setIt({ ...it, ...change });
   const save = async () => {
     const body = { name: it.name.trim(), description: it.description, parent: it.parent || null, target_model: it.target_model || null, ...Object.fromEntries(NUMBERS.map(([name]) => [name, it[name] === "" ? null : Number(it[name])])) };
-    const made = await act(() => (facet ? api.changeFacet(facet.id, { ...body, version: facet.version }) : api.addFacet(body)), facet ? "Facet saved" : "Facet added");
+    const made = facet ? await actSeen(facet.version, (version) => api.changeFacet(facet.id, { ...body, version }), "Facet saved") : await act(() => api.addFacet(body), "Facet added");
     if (made) {
       await loadShared();
       onMade(made);

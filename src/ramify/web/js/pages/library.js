@@ -16,7 +16,7 @@ import { FilterBuilder } from "./filter_builder.js";
 import { Sidebar } from "./library_side.js";
 import { NewSample } from "./new_sample.js";
 
-const ROW = 66, PAGE = 200;
+const ROW = 66, PAGE = 80;
 
 /** Rows as they are loaded, in order, as far as they were asked for. @param {Record<string, any>} query */
 function useRows(query) {

@@ -9,10 +9,10 @@ import { Dialog, askFor, confirm } from "../components/overlays.js";
 import { Empty, Failure, Loading, useLoaded } from "../components/states.js";
 import { MEASURES } from "../domain/heatmap.js";
 import { firstLine, plural, promptText } from "../domain/text.js";
-import { draftSignal, expectDrafts } from "../drafts.js";
+import { draftSignal, expectDrafts, fresh, listed, running } from "../drafts.js";
 import { useKeys } from "../keyboard.js";
 import { html, useEffect, useState } from "../preact.js";
-import { act, changed, facetName, remembered } from "../state.js";
+import { act, actSeen, changed, facetName, remembered } from "../state.js";
 import { Composer } from "./composer.js";
 import { Messages } from "./new_sample.js";
 
@@ -36,15 +36,19 @@ export function SamplePage() {
   const id = Number(address.value.parts[0]);
   const sample = useLoaded(() => api.sample(id), [id, changed.value]);
   const completions = useLoaded(async () => {
+    const ran = running.peek();
     const found = await api.completions(id, { draft: "any", archived: showAll.value ? "any" : "false", hidden: showAll.value ? "any" : "false" });
     expectDrafts(found.items.filter((each) => each.draft && each.running));
+    listed(ran);
     return found;
   }, [id, changed.value, showAll.value]);
   const trees = useLoaded(() => api.trees(id), [id, changed.value]);
   const [picked, setPicked] = useState(/** @type {number[]} */ ([]));
   const [editing, setEditing] = useState(/** @type {Completion | null | "new"} */ (null));
   const [current, setCurrent] = useState(0);
-  const items = ordered(completions.value?.items ?? [], order.value);
+  const known = completions.value?.items ?? [];
+  const begun = [...fresh.value].flatMap((one) => draftSignal(one).peek()?.completion ?? []).filter((each) => each.sample_id === id && !known.some((other) => other.id === each.id));
+  const items = ordered([...known, ...begun], order.value);
   const one = items[current];
   // A draft's end is known from its stream before the list is loaded again.
   const now = () => one && (draftSignal(one.id).peek()?.completion ?? one);
@@ -108,7 +112,7 @@ export function SamplePage() {
 function SampleHead({ sample }) {
   const [title, setTitle] = useState(sample.title);
   useEffect(() => setTitle(sample.title), [sample.title]);
-  const change = (/** @type {any} */ body, /** @type {string} */ done) => act(() => api.changeSample(sample.id, { ...body, version: sample.version }), done);
+  const change = (/** @type {any} */ body, /** @type {string} */ done) => actSeen(sample.version, (version) => api.changeSample(sample.id, { ...body, version }), done);
   const tags = async () => {
     const names = await askFor({ title: "Tags", label: "With commas between", value: sample.tags.join(", "), button: "Save" });
     if (names !== null) await change({ tags: names.split(",").map((each) => each.trim()).filter(Boolean) }, "Tags saved");
@@ -145,7 +149,7 @@ function PromptCard({ sample, fixed }) {
     <div class="body stack"><div class="prompt-body" tabindex="0" role="group" aria-label="The prompt's text"><${PromptText} prompt=${sample.prompt} /></div>
       <details class="params" open=${Boolean(sample.notes)}><summary><${Icon} name="chevron" size=${13} />Notes</summary>
         <textarea class="textarea" style=${{ marginTop: "8px" }} aria-label="Notes" rows="2" value=${notes} placeholder="For people; no model sees them" onInput=${(/** @type {any} */ event) => setNotes(event.currentTarget.value)}
-          onBlur=${() => notes !== sample.notes && act(() => api.changeSample(sample.id, { notes }), "Notes saved")}></textarea></details></div>
+          onBlur=${() => notes !== sample.notes && actSeen(sample.version, (version) => api.changeSample(sample.id, { notes, version }), "Notes saved")}></textarea></details></div>
     ${revising && html`<${Revise} sample=${sample} fixed=${fixed} onClose=${() => setRevising(false)} />`}</section>`;
 }
 
@@ -161,7 +165,7 @@ function Revise({ sample, fixed, onClose }) {
   const chat = typeof prompt !== "string";
   const save = async () => {
     const kept = chat ? prompt.map(({ role, content }) => ({ role, content })) : prompt;
-    if (await act(() => api.setPrompt(sample.id, { prompt: kept, version: sample.version }), "Prompt revised")) onClose();
+    if (await actSeen(sample.version, (version) => api.setPrompt(sample.id, { prompt: kept, version }), "Prompt revised")) onClose();
   };
   return html`<${Dialog} title="Revise the prompt" wide onClose=${onClose} footer=${html`<${Button} onClick=${onClose}>Cancel<//><${Button} kind="primary" onClick=${save}>Save<//>`}>
     ${fixed && html`<div class="notice">Completions belong to the prompt they were made for. This makes revision ${sample.revision + 1}; they stay with theirs.</div>`}

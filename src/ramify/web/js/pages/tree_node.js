@@ -78,7 +78,7 @@ export function NodePanel({ tree, nodes, index, busy, step, choose }) {
     { keys: "G", says: "let the model go on from here", act: on },
     { keys: "F", says: "search among all tokens", act: () => document.getElementById("candidate-search")?.focus() },
   ], [candidates, row, picked, node, width, depth, spread]);
-  const number = (/** @type {"width" | "depth" | "spread"} */ name, /** @type {string} */ label, /** @type {string} */ title) => html`<${Field} label=${label}>${(/** @type {string} */ id) => html`<input id=${id} class="input number" type="number" min="1" max="64" title=${title} value=${growth.value[name]} onInput=${(/** @type {any} */ event) => (growth.value = { ...growth.value, [name]: Math.max(1, Math.min(64, Number(event.currentTarget.value) || 1)) })} />`}<//>`;
+  const number = (/** @type {"width" | "depth" | "spread"} */ name, /** @type {string} */ label, /** @type {string} */ title, most = 64) => html`<${Field} label=${label}>${(/** @type {string} */ id) => html`<input id=${id} class="input number" type="number" min="1" max=${most} title=${title} value=${growth.value[name]} onInput=${(/** @type {any} */ event) => (growth.value = { ...growth.value, [name]: Math.max(1, Math.min(most, Number(event.currentTarget.value) || 1)) })} />`}<//>`;
   const mean = nodes.sum_logprob[index] === null || !nodes.depth[index] ? null : /** @type {number} */ (nodes.sum_logprob[index]) / nodes.depth[index];
   const saved = nodes.completion[node], dead = nodes.dead[node], flags = nodes.flags[index];
   return html`<div class="stack tight"><h2 class="mono clip"><bdi>${isRoot ? "The root" : visible(nodes.vocabulary[nodes.token[index]] ?? "")}</bdi></h2>
@@ -91,7 +91,7 @@ export function NodePanel({ tree, nodes, index, busy, step, choose }) {
       <div class="stack tight"><label class="visually-hidden" for="candidate-search">Search tokens</label><input id="candidate-search" class="input" type="search" placeholder="Search all tokens" value=${search} onInput=${(/** @type {any} */ event) => setSearch(event.currentTarget.value)} onKeyDown=${(/** @type {any} */ event) => ["Enter", "Escape"].includes(event.key) && (event.stopPropagation(), event.currentTarget.blur())} />
         ${state.error && state.key === key ? html`<${Failure} error=${state.error} />` : candidates ? html`<${CandidateList} candidates=${candidates} current=${row} marked=${picked} verb="Grow" onTake=${take} />` : html`<${Loading} />`}
         <p class="tiny muted">A click grows one token. <kbd>I</kbd> picks several for beaming out.</p></div>
-      <div class="fields" style=${{ gridTemplateColumns: "1fr 1fr 1fr" }}>${number("width", "Width", "how many of the likeliest tokens")}${number("depth", "Depth", "how many tokens long")}${number("spread", "Spread", "how many continuations at each further token")}</div>
+      <div class="fields" style=${{ gridTemplateColumns: "1fr 1fr 1fr" }}>${number("width", "Width", "how many of the likeliest tokens")}${number("depth", "Depth", "how many tokens long", 256)}${number("spread", "Spread", "how many continuations at each further token")}</div>
       <div class="row wrap"><${Button} kind="primary" icon="tree" keys="B" busy=${busy === "beam-out"} onClick=${beamOut}>${picked.size ? `Beam out ${picked.size} picked` : "Beam out"}<//><${Button} icon="play" keys="G" busy=${busy === "continue"} onClick=${on}>Continue<//></div>
       <${SettingsForm} config=${goOn.value} model=${tree.model} onChange=${(/** @type {any} */ next) => (goOn.value = next)} />`}`;
 }
