@@ -10,11 +10,16 @@ import { useKeys } from "./keyboard.js";
 import { BlocksPage } from "./pages/blocks.js";
 import { ComparePage } from "./pages/compare.js";
 import { CompletionPage } from "./pages/completion.js";
+import { DuplicatesPage } from "./pages/duplicates.js";
+import { EXCHANGE } from "./pages/exchange_tabs.js";
+import { ExportPage } from "./pages/export.js";
 import { FacetsPage } from "./pages/facets.js";
 import { HistoryPage } from "./pages/history.js";
+import { ImportPage } from "./pages/import.js";
 import { JudgePage } from "./pages/judge.js";
 import { LibraryPage } from "./pages/library.js";
 import { PickingPage } from "./pages/picking.js";
+import { ReadinessPage } from "./pages/readiness.js";
 import { SamplePage } from "./pages/sample.js";
 import { TreePage } from "./pages/tree.js";
 import { html, useEffect, useState } from "./preact.js";
@@ -23,17 +28,19 @@ import { connected, facetName, facets, loadShared, palette, redo, remembered, th
 const PAGES = {
   library: LibraryPage, samples: SamplePage, completions: CompletionPage, compare: ComparePage, picking: PickingPage, blocks: BlocksPage,
   trees: TreePage, judge: JudgePage, facets: FacetsPage, history: HistoryPage,
+  import: ImportPage, export: ExportPage, readiness: ReadinessPage, duplicates: DuplicatesPage,
 };
 
 const NAV = [
   { page: "library", name: "Library", icon: "library", parts: [] },
   { page: "judge", name: "Judge", icon: "judge", parts: ["judge"] },
   { page: "facets", name: "Facets", icon: "facet", parts: ["facets"] },
+  { page: "import", name: "Data", icon: "data", parts: ["import"] },
   { page: "history", name: "History", icon: "history", parts: ["history"] },
 ];
 
 const page_ = () => address.value.page;
-const current = (/** @type {string} */ page) => (page === address.value.page || (page === "library" && ["samples", "completions", "compare", "picking", "blocks", "trees"].includes(address.value.page)) ? "page" : undefined);
+const current = (/** @type {string} */ page) => (page === address.value.page || (page === "import" && EXCHANGE.some((each) => each.page === address.value.page)) || (page === "library" && ["samples", "completions", "compare", "picking", "blocks", "trees"].includes(address.value.page)) ? "page" : undefined);
 
 function Links({ icons = false }) {
   return NAV.map((each) => html`<a key=${each.page} href=${writeAddress(each.parts)} aria-current=${current(each.page)}>${icons && html`<${Icon} name=${each.icon} />`}${each.name}</a>`);
@@ -72,12 +79,13 @@ export function App({ start }) {
     { keys: "Alt+2", says: "judge", act: () => go(["judge"]) },
     { keys: "Alt+3", says: "facets", act: () => go(["facets"]) },
     { keys: "Alt+4", says: "history", act: () => go(["history"]) },
+    { keys: "Alt+5", says: "data in and out", act: () => go(["import"]) },
     { keys: "Alt+F", says: "choose the facet", act: () => /** @type {HTMLElement | null} */ (document.querySelector(".topbar .menu-anchor button"))?.click() },
   ], []);
   const { page } = address.value;
   const Page = PAGES[page];
   useEffect(() => {
-    document.title = `${NAV.find((each) => each.page === page)?.name ?? "Ramify"} · ${workspace.value?.where?.split("/").pop() ?? "Ramify"}`;
+    document.title = `${[...EXCHANGE, ...NAV].find((each) => each.page === page)?.name ?? "Ramify"} · ${workspace.value?.where?.split("/").pop() ?? "Ramify"}`;
   }, [page, workspace.value]);
   return html`<div class="app">
     <header class="topbar">
