@@ -76,7 +76,7 @@ def serving(folder: Path) -> Iterator[Studio]:
             yield Studio(found[1], api)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)  # an interpreter with torch takes long to end on a busy machine
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +99,7 @@ def open_page(chromium: Any, studio: Studio) -> Iterator[Callable[..., Any]]:
     """Opens a page of the studio; at the end, the console has no complaint and no request left the origin."""
     from playwright.sync_api import expect
 
-    expect.set_options(timeout=20_000)
+    expect.set_options(timeout=20_000)  # as long as an action may take; the usual five seconds are little on a busy machine
     contexts, watch = [], Watch()
 
     def opened(width: int = 1280, height: int = 860, theme: str = "light", start: str | None = None, refused: int = 0) -> Any:

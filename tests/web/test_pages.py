@@ -10,6 +10,8 @@ from tests.web.conftest import ROOT, Studio
 
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 PICTURES = Path(__file__).parent / "screenshots"
+KEPT: dict[str, dict[str, Any]] = {}
+"""What a browser remembers of the pages whose work was begun before: by page."""
 SHAPES = {"wide": (1280, 860), "narrow": (390, 844)}
 
 
@@ -44,6 +46,26 @@ def pages(studio: Studio) -> dict[str, str]:
     studio.post(f"/api/trees/{tree['id']}/prune", nodes=[grown["ends"][2]])
     blocks = studio.post(f"/api/samples/{sample}/blocks")
     studio.post("/api/jobs", prompts=["Once upon a time", "x" * 5000], config={"max_new_tokens": 8}, labels={"team": "tales"})
+    for text in ("once, upon a time", "One who is bright"):
+        studio.post("/api/samples", prompt=text)
+    studio.post("/api/samples", prompt="Once, upon a time!")
+    rows = (
+        '{"Question": "What is 1 and 1?", "Answer": "2."}\n{"Question": "What\n{"Question": "What is 3 and 3?", "Answer": "6."}\n'
+    )
+    upload = studio.api.post(
+        "/api/uploads", params={"name": "sums.jsonl"}, content=rows.encode(), headers={"content-type": "application/octet-stream"}
+    ).json()
+    mapping = {"user": "Question", "completion": "Answer"}
+    tried = studio.post("/api/imports", upload=upload["key"], mapping=mapping, dry_run=True, skip_bad=True, wait=True)
+    alike = studio.post("/api/duplicates", wait=True)
+    exported = studio.post("/api/exports", template={"kind": "sft", "prompts": "raw"}, wait=True)
+    KEPT.update(
+        {
+            "import": {"upload": upload, "columns": {"Question": "user", "Answer": "completion"}, "task": tried["key"]},
+            "duplicates": {"measure": "normalised", "of": "samples", "near": "0.85", "task": alike["key"]},
+            "export": {"task": exported["key"]},
+        }
+    )
     return {
         "library": "#/",
         "library-empty": "#/?text=nosuchword",
@@ -61,6 +83,10 @@ def pages(studio: Studio) -> dict[str, str]:
         "facets": "#/facets",
         "jobs": "#/jobs",
         "history": "#/history",
+        "import": "#/import",
+        "export": "#/export",
+        "readiness": "#/readiness",
+        "duplicates": "#/duplicates",
     }
 
 
@@ -77,6 +103,10 @@ def test_every_page_looks_finished(
     open_page: Callable[..., Page], studio: Studio, pages: dict[str, str], shape: str, theme: str
 ) -> None:
     page = open_page(*SHAPES[shape], theme=theme)
+    page.wait_for_selector(".library")
+    for name, value in KEPT.items():
+        page.evaluate("([name, value]) => localStorage.setItem(`ramify.${name}`, JSON.stringify(value))", [name, value])
+    page.reload()
     page.wait_for_selector(".library")
     PICTURES.mkdir(exist_ok=True)
     found: list[Any] = []

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { diff, smoothed, words } from "../../../src/ramify/web/js/domain/diff.js";
+import { adviceFor, byColumn, facetPart, mappingOf, names, number, shareDone, size } from "../../../src/ramify/web/js/domain/exchange.js";
 import { fromFilter, inWords, toFilter } from "../../../src/ramify/web/js/domain/filters.js";
 import { heatClass, isUncertain, legend, stepOf, stepsOf, valueOf } from "../../../src/ramify/web/js/domain/heatmap.js";
 import { asTokens, pathOf, planOf, sizeOf, smooth, sortedRows, withNews } from "../../../src/ramify/web/js/domain/lab.js";
@@ -246,4 +247,35 @@ test("what is filled in becomes a plan, and its size is known before it runs", (
   assert.equal(sizeOf(plan), 2 * (3 + 4 + 2) + 1);
   // An experiment for a prompt that is gone goes with it.
   assert.deepEqual(planOf({ ...form, prompts: [{ title: "two", prompt: "b" }] }, base).experiments.map((each) => each.title), ["greedy", "sampling", "mine"]);
+});
+
+test("an amount of a facet is all, a count or a share, and nothing else", () => {
+  const part = (/** @type {string} */ amount) => facetPart({ name: "f", amount, order: "oldest" });
+  assert.deepEqual(part(" "), { name: "f", order: "oldest" });
+  assert.deepEqual(part("100"), { name: "f", count: 100, order: "oldest" });
+  assert.deepEqual(part("12.5 %"), { name: "f", share: 0.125, order: "oldest" });
+  for (const odd of ["0", "0%", "101%", "-1", "1.5", "many", "5%%"]) assert.equal(typeof part(odd), "string", odd);
+});
+
+test("columns and fields are each other's other side", () => {
+  assert.deepEqual(mappingOf({ Question: "user", Answer: "completion", Id: "" }), { user: "Question", completion: "Answer" });
+  assert.deepEqual(byColumn({ user: "Question" }), { Question: "user" });
+});
+
+test("what was typed becomes names and numbers", () => {
+  assert.deepEqual(names(" one, ,two "), ["one", "two"]);
+  assert.deepEqual([number(""), number("0"), number("-1.5"), number("x"), number(null)], [null, 0, -1.5, null, null]);
+});
+
+test("sizes and progress", () => {
+  assert.deepEqual([0, 999, 1500, 246_000_000, 1.1e9].map(size), ["0 bytes", "999 bytes", "1.5 kB", "246 MB", "1.1 GB"]);
+  assert.deepEqual([shareDone({ done: 5, total: 10 }), shareDone({ done: 12, total: 10 }), shareDone({ done: 5, total: null }), shareDone({ done: 0, total: 0 })], [0.5, 1, null, null]);
+});
+
+test("there is advice for what can be mended, and none for what need not be", () => {
+  assert.equal(adviceFor("truncated"), "Continue it, or edit its end");
+  assert.equal(adviceFor("rated below 7"), adviceFor("rated between 5 and 7"));
+  assert.equal(adviceFor("mean logprob is too low"), "Make a likelier one, or lower the bound");
+  assert.equal(adviceFor("the sample is archived"), "Restore it");
+  assert.equal(adviceFor("equal to another of the sample"), "");
 });

@@ -39,9 +39,10 @@ function search(query) {
  */
 async function ask(method, path, body, signal) {
   const headers = /** @type {Record<string, string>} */ ({ Authorization: `Bearer ${token}` });
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const file = body instanceof Blob;
+  if (body !== undefined) headers["Content-Type"] = file ? "application/octet-stream" : "application/json";
   try {
-    return await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal });
+    return await fetch(path, { method, headers, body: body === undefined || file ? body : JSON.stringify(body), signal });
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new ApiError(0, { message: "The server does not answer. Is `ramify studio` still running?", code: "unreachable" });
@@ -71,11 +72,11 @@ async function call(method, path, body, signal) {
 }
 
 const get = (path, query = {}, signal) => call("GET", path + search(query), undefined, signal);
-const post = (path, body = {}) => call("POST", path, body);
+/** @param {string} path @param {any} [body] @param {AbortSignal} [signal] */
+const post = (path, body = {}, signal) => call("POST", path, body, signal);
 const put = (path, body) => call("PUT", path, body);
 const patch = (path, body) => call("PATCH", path, body);
 const remove = (path) => call("DELETE", path);
-
 
 /** @param {string} path @param {File} file */
 async function upload(path, file) {
@@ -88,7 +89,7 @@ async function upload(path, file) {
   return data;
 }
 
-/** @param {string} path @returns {Promise<Blob>} */
+/** A file of the server's, whole. @param {string} path @returns {Promise<Blob>} */
 async function blob(path) {
   const response = await ask("GET", path);
   if (!response.ok) throw new ApiError(response.status, (await response.json().catch(() => null))?.error ?? {});
@@ -233,6 +234,44 @@ export const api = {
   labVote: (id, body) => post(`/api/lab/runs/${id}/votes`, body),
   /** @returns {Promise<{items: T.LabComparison[]}>} */
   labComparison: (id, query) => get(`/api/lab/runs/${id}/comparison`, query),
+  // Files in, training sets out, reports.
+  importFormats: () => get("/api/imports/formats"),
+  /** @param {File} file @param {string | null} into @returns {Promise<T.Upload>} */
+  upload: (file, into) => post(`/api/uploads${search({ name: file.name, into })}`, file),
+  /** @returns {Promise<T.Upload>} */
+  uploaded: (key) => get(`/api/uploads/${key}`),
+  dropUpload: (key) => remove(`/api/uploads/${key}`),
+  lines: (key, query) => get(`/api/uploads/${key}/lines`, query),
+  mendLines: (key, body) => put(`/api/uploads/${key}/lines`, body),
+  /** @returns {Promise<T.Look>} */
+  look: (body) => post("/api/imports/look", body),
+  /** @returns {Promise<T.Import>} */
+  startImport: (body) => post("/api/imports", body),
+  /** @returns {Promise<T.Import>} */
+  getImport: (key) => get(`/api/imports/${key}`),
+  importProblems: (key, query) => get(`/api/imports/${key}/problems`, query),
+  importDuplicates: (key, query) => get(`/api/imports/${key}/duplicates`, query),
+  exportForms: () => get("/api/exports/forms"),
+  templates: () => get("/api/exports/templates"),
+  saveTemplate: (body) => put("/api/exports/templates", body),
+  deleteTemplate: (name) => remove(`/api/exports/templates${search({ name })}`),
+  /** @param {any} body @param {AbortSignal} [signal] @returns {Promise<T.Export>} */
+  startExport: (body, signal) => post("/api/exports", body, signal),
+  /** @returns {Promise<T.Export>} */
+  getExport: (key) => get(`/api/exports/${key}`),
+  downloadExport: (key) => blob(`/api/exports/${key}/download`),
+  downloadExportFile: (key, number) => blob(`/api/exports/${key}/files/${number}`),
+  /** @returns {Promise<T.ReadinessTask>} */
+  startReadiness: (body) => post("/api/readiness", body),
+  /** @returns {Promise<T.ReadinessTask>} */
+  getReadiness: (key) => get(`/api/readiness/${key}`),
+  readinessPage: (key, form) => blob(`/api/readiness/${key}/page${search({ form })}`),
+  startDuplicates: (body) => post("/api/duplicates", body),
+  getDuplicates: (key) => get(`/api/duplicates/${key}`),
+  clusters: (key, query) => get(`/api/duplicates/${key}/clusters`, query),
+  /** @param {string} task @param {AbortSignal} signal */
+  taskEvents: (task, signal) => ask("GET", `/api/tasks/events${search({ task })}`, undefined, signal),
+  cancelTask: (key) => post(`/api/tasks/${key}/cancel`),
 
   // History, models, settings.
   history: (query) => get("/api/history", query),

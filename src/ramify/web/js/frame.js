@@ -10,13 +10,18 @@ import { useKeys } from "./keyboard.js";
 import { BlocksPage } from "./pages/blocks.js";
 import { ComparePage } from "./pages/compare.js";
 import { CompletionPage } from "./pages/completion.js";
+import { DuplicatesPage } from "./pages/duplicates.js";
+import { EXCHANGE } from "./pages/exchange_tabs.js";
+import { ExportPage } from "./pages/export.js";
 import { FacetsPage } from "./pages/facets.js";
 import { HistoryPage } from "./pages/history.js";
+import { ImportPage } from "./pages/import.js";
 import { JobsPage } from "./pages/jobs.js";
 import { JudgePage } from "./pages/judge.js";
 import { LabPage } from "./pages/lab.js";
 import { LibraryPage } from "./pages/library.js";
 import { PickingPage } from "./pages/picking.js";
+import { ReadinessPage } from "./pages/readiness.js";
 import { SamplePage } from "./pages/sample.js";
 import { TreePage } from "./pages/tree.js";
 import { computed, html, useEffect, useState } from "./preact.js";
@@ -25,21 +30,24 @@ import { connected, facetName, facets, loadShared, palette, redo, remembered, th
 const PAGES = {
   library: LibraryPage, samples: SamplePage, completions: CompletionPage, compare: ComparePage, picking: PickingPage, blocks: BlocksPage,
   trees: TreePage, judge: JudgePage, facets: FacetsPage, lab: LabPage, jobs: JobsPage, history: HistoryPage,
+  import: ImportPage, export: ExportPage, readiness: ReadinessPage, duplicates: DuplicatesPage,
 };
 
 const NAV = [
   { page: "library", name: "Library", icon: "library", parts: [] },
   { page: "judge", name: "Judge", icon: "judge", parts: ["judge"] },
   { page: "facets", name: "Facets", icon: "facet", parts: ["facets"] },
+  { page: "import", name: "Data", icon: "data", parts: ["import"] },
   { page: "lab", name: "Lab", icon: "lab", parts: ["lab"] },
   { page: "jobs", name: "Jobs", icon: "jobs", parts: ["jobs"] },
   { page: "history", name: "History", icon: "history", parts: ["history"] },
 ];
 
+const WITHIN = { library: ["samples", "completions", "compare", "picking", "blocks", "trees"], import: EXCHANGE.map((each) => each.page) };
 const pageName = computed(() => address.value.page);
 /** What is another page, not another view of the same one: a token chosen or a group opened does not draw the frame again. */
 const place = computed(() => [address.value.page, ...(address.value.page === "library" ? [] : address.value.parts)].join("/"));
-const current = (/** @type {string} */ page) => (page === pageName.value || (page === "library" && ["samples", "completions", "compare", "picking", "blocks", "trees"].includes(pageName.value)) ? "page" : undefined);
+const current = (/** @type {string} */ page) => (page === pageName.value || WITHIN[page]?.includes(pageName.value) ? "page" : undefined);
 
 function Links({ icons = false }) {
   return NAV.map((each) => html`<a key=${each.page} href=${writeAddress(each.parts)} aria-current=${current(each.page)}>${icons && html`<${Icon} name=${each.icon} />`}${each.name}</a>`);
@@ -78,14 +86,15 @@ export function App({ start }) {
     { keys: "Alt+2", says: "judge", act: () => go(["judge"]) },
     { keys: "Alt+3", says: "facets", act: () => go(["facets"]) },
     { keys: "Alt+4", says: "history", act: () => go(["history"]) },
-    { keys: "Alt+L", says: "lab", act: () => go(["lab"]) },
-    { keys: "Alt+5", says: "jobs", act: () => go(["jobs"]) },
+    { keys: "Alt+5", says: "data in and out", act: () => go(["import"]) },
+    { keys: "Alt+6", says: "lab", act: () => go(["lab"]) },
+    { keys: "Alt+7", says: "jobs", act: () => go(["jobs"]) },
     { keys: "Alt+F", says: "choose the facet", act: () => /** @type {HTMLElement | null} */ (document.querySelector(".topbar .menu-anchor button"))?.click() },
   ], []);
   const page = pageName.value;
   const Page = PAGES[page];
   useEffect(() => {
-    document.title = `${NAV.find((each) => each.page === page)?.name ?? "Ramify"} · ${workspace.value?.where?.split("/").pop() ?? "Ramify"}`;
+    document.title = `${[...EXCHANGE, ...NAV].find((each) => each.page === page)?.name ?? "Ramify"} · ${workspace.value?.where?.split("/").pop() ?? "Ramify"}`;
   }, [page, workspace.value]);
   return html`<div class="app">
     <header class="topbar">

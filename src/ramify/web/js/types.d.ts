@@ -125,3 +125,41 @@ export type LabContestant = {
   experiment: string; model: string; config: Config; samples: number; quality: Interval; diversity: Interval | null; won: Interval | null;
 };
 export type LabComparison = { title: string; votes: number; contestants: LabContestant[]; report: string };
+export type Task = {
+  key: string; kind: "import" | "export" | "readiness" | "duplicates"; title: string; state: "running" | "done" | "failed" | "cancelled";
+  doing: string; done: number; total: number | null; error: { message: string; code: string | null } | null;
+  started_at: string; ended_at: string | null;
+};
+export type Upload = { key: string; files: { name: string; size_bytes: number }[] };
+export type Problem = { file: string; line: number | null; reason: string };
+export type LookedAnswer = { text: string; model: string | null; good: boolean | null; rating: number | null; truncated: boolean };
+export type Look = {
+  files: { file: string; format: string }[]; why: string | null; columns: string[];
+  rows: { file: string; line: number; cells: Record<string, string> }[]; suggested: Record<string, string>;
+  entries: { file: string; line: number; prompt: string; turns: number; title: string; answers: LookedAnswer[]; better: [number, number][] }[];
+  problems: Problem[];
+};
+export type ImportReport = Record<string, any> & {
+  files: { file: string; format: string }[]; records: number; bad_records: number; remarks: string[]; compared: string[]; duplicates_left_out: number;
+};
+export type Import = Task & { dry_run: boolean; upload: string | null; problem: Problem | null; report: ImportReport | null };
+export type Reason = { reason: string; count: number; samples: number[] };
+export type FacetReport = { facet: string; target_model: string; samples: number; available: number; taken: number; rows: number; reasons: Reason[] };
+export type Export = Task & {
+  dry_run: boolean; files: { number: number; name: string; size_bytes: number }[];
+  report: null | {
+    kind: string; form: string; file_type: string; rows: number; files: { file: string; rows: number; size_bytes: number; sha256: string }[];
+    facets: FacetReport[]; left_out: Reason[]; examples: { sample: number; facet: string; row: Record<string, any> }[];
+  };
+};
+export type Distribution = { count: number; least: number; median: number; mean: number; most: number; edges: number[]; counts: number[] };
+export type ReadyKind = {
+  kind: string; samples: number; rows: number; good: number; bad: number; tokens: number; loss: number | null; measured: number; reasons: Reason[];
+};
+export type ReadinessTask = Task & {
+  report: null | {
+    facet: string; target_model: string; samples: number; completions: number; rated: number; preferences: number; approved: number; scored: number;
+    truncated: number; thresholds: { good_rating: number; bad_rating: number; min_logprob: number | null; mean_logprob: number | null };
+    kinds: ReadyKind[]; tokens: Distribution | null; ratings: Distribution | null; mean_logprobs: Distribution | null; min_logprobs: Distribution | null;
+  };
+};

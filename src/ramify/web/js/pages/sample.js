@@ -5,6 +5,7 @@ import { api } from "../api.js";
 import { Card } from "../components/card.js";
 import { Button, Check, Menu } from "../components/controls.js";
 import { Icon } from "../components/icon.js";
+import { MendBar } from "../components/mend_bar.js";
 import { Dialog, askFor, confirm } from "../components/overlays.js";
 import { Empty, Failure, Loading, useLoaded } from "../components/states.js";
 import { MEASURES } from "../domain/heatmap.js";
@@ -84,6 +85,7 @@ export function SamplePage() {
   if (sample.error && !sample.value) return html`<div class="page-body"><${Failure} error=${sample.error} again=${sample.again} /></div>`;
   if (!sample.value) return html`<div class="page-body"><${Loading} lines=${6} /></div>`;
   return html`<div class="page-body sample-page">
+    <${MendBar} sample=${id} />
     <${SampleHead} sample=${sample.value} />
     <div class="sample-grid">
       <div class="side">
