@@ -18,6 +18,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+HEADER = (
+    "You are a careful assistant. Read the question below from beginning to end before you answer it. Answer in plain words, "
+    "say only what you know, and keep your answer short. If the question has several parts, answer each of them in its order.\n\n"
+)
+"""What every row of a batch begins with, as rows made from one template do."""
 COLUMNS = ("question", "prompt", "Question", "instruction")
 MAX_NEW_TOKENS = 16
 WINDOW = 700
@@ -37,7 +42,7 @@ def prompts_of(folder: Path, wanted: int) -> list[str]:
             if isinstance(record, Record):
                 text = next((record.data[name] for name in COLUMNS if isinstance(record.data.get(name), str)), None)
                 if text and text.strip():
-                    found.append(f"User: {text.strip()[:WINDOW]}\nAssistant:")
+                    found.append(f"{HEADER}User: {text.strip()[:WINDOW]}\nAssistant:")
     if not found:
         raise SystemExit(f"there are no prompts in {folder}")
     return [found[i % len(found)] for i in range(wanted)]

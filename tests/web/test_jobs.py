@@ -10,27 +10,43 @@ from playwright.sync_api import Page, expect
 from tests.web.conftest import Studio
 
 
-def newest(studio: Studio) -> dict[str, Any]:
-    found: dict[str, Any] = studio.get("/api/jobs", limit=1)["items"][0]
-    return found
+def jobs_page(open_page: Callable[..., Page]) -> Page:
+    page = open_page()
+    page.get_by_role("link", name="Jobs").first.click()
+    expect(page.get_by_role("heading", name="Jobs", level=1)).to_be_visible()
+    return page
 
 
-def until(studio: Studio, *states: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 90
-    while (job := newest(studio))["state"] not in states:
+def keys(studio: Studio) -> list[str]:
+    return [job["key"] for job in studio.get("/api/jobs")["items"]]
+
+
+def started(studio: Studio, before: list[str]) -> str:
+    """The job that is new since `before`."""
+    deadline = time.monotonic() + 60
+    while (found := keys(studio)) == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return found[0]
+
+
+def until(studio: Studio, key: str, *states: str) -> dict[str, Any]:
+    deadline = time.monotonic() + 120
+    while (job := studio.get(f"/api/jobs/{key}"))["state"] not in states:
         assert time.monotonic() < deadline, job
         time.sleep(0.1)
-    return job
+    found: dict[str, Any] = job
+    return found
 
 
 def test_a_job_is_started_from_prompts_watched_and_its_answers_downloaded(
     open_page: Callable[..., Page], studio: Studio, tmp_path: Path
 ) -> None:
-    page = open_page("#/jobs")
+    page, before = jobs_page(open_page), keys(studio)
     page.keyboard.press("n")
     page.get_by_label("Prompts, one a line").fill("Once upon a time\nA hedgehog\n\n")
     page.get_by_role("button", name="Start").click()
-    job = until(studio, "completed")
+    job = until(studio, started(studio, before), "completed")
     assert (job["rows"], job["done"], job["failed"], job["workers"]["used"]) == (2, 2, 0, 1)
     card = page.get_by_label(f"Job {job['key']}")
     expect(card.get_by_text("completed")).to_be_visible(timeout=20_000)
@@ -49,11 +65,11 @@ def test_a_file_with_bad_rows_shows_what_went_wrong_and_can_be_tried_again(
 ) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text('{"prompt": "Once"}\n{torn\n{"prompt": "<b>bold</b>"}\n' + json.dumps({"prompt": "word " * 4000}) + "\n")
-    page = open_page("#/jobs")
+    page, before = jobs_page(open_page), keys(studio)
     page.get_by_role("button", name="New job").first.click()
     page.get_by_label("Or a file").set_input_files(source)
     page.get_by_role("button", name="Start").click()
-    job = until(studio, "completed")
+    job = until(studio, started(studio, before), "completed")
     assert (job["rows"], job["done"], job["failed"]) == (4, 2, 2)
     card = page.get_by_label(f"Job {job['key']}")
     expect(card.get_by_text("2 failed")).to_be_visible(timeout=20_000)
@@ -62,7 +78,7 @@ def test_a_file_with_bad_rows_shows_what_went_wrong_and_can_be_tried_again(
     card.get_by_label("Only those that failed").uncheck()
     expect(card.get_by_text("<b>bold</b>")).to_be_visible()  # as text, and never as markup
     card.get_by_role("button", name="Retry").click()
-    until(studio, "completed")
+    until(studio, job["key"], "completed")
     rows = studio.get(f"/api/jobs/{job['key']}/rows")["items"]
     assert [row["attempts"] for row in rows] == [1, 1, 1, 2]  # what cannot be read is not asked again
 
@@ -70,19 +86,19 @@ def test_a_file_with_bad_rows_shows_what_went_wrong_and_can_be_tried_again(
 def test_a_job_is_ended_and_gone_on_with_by_keyboard_alone(open_page: Callable[..., Page], studio: Studio) -> None:
     prompts = [f"Tale {i}" for i in range(300)]
     made = studio.post("/api/jobs", prompts=prompts, config={"max_new_tokens": 100, "min_new_tokens": 100})
-    page = open_page("#/jobs")
+    page = jobs_page(open_page)
     card = page.get_by_label(f"Job {made['key']}")
     card.get_by_role("button", name="End").focus()
     page.keyboard.press("Enter")
     page.get_by_role("dialog").get_by_role("button", name="End it").press("Enter")
-    job = until(studio, "cancelled")
+    job = until(studio, made["key"], "cancelled")
     assert job["done"] < 300
     expect(card.get_by_text("cancelled")).to_be_visible(timeout=20_000)
     card.get_by_role("button", name="Retry").focus()
     page.keyboard.press("Enter")
-    until(studio, "running", "queued")
+    until(studio, made["key"], "running", "queued")
     studio.post(f"/api/jobs/{made['key']}/cancel")
-    until(studio, "cancelled")
+    until(studio, made["key"], "cancelled")
     card.get_by_label("Forget").press("Enter")
     page.get_by_role("dialog").get_by_role("button", name="Forget").press("Enter")
     expect(card).to_have_count(0, timeout=20_000)
