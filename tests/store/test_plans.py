@@ -97,7 +97,8 @@ def test_no_query_walks_a_whole_table(db: Database, question: str, monkeypatch: 
             assert [step for step in plan if is_a_walk(step)] == [], statement
 
 
-SMALL = ("models", "facets", "tags", "sample_images", "p", "anon", "outside", "inside", "(subquery", "CONSTANT", "1 CONSTANT")
+SMALL = ("models", "facets", "tags", "sample_images", "p", "anon", "outside", "them", "inside", "(subquery")
+SMALL += ("CONSTANT", "1 CONSTANT")
 """Tables of a few rows, and results of inner queries."""
 
 
