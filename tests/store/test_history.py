@@ -149,6 +149,44 @@ def _prefer(db: Database, n: int) -> None:
     db.judgements.prefer(ids[n % len(ids)], ids[(n + 1) % len(ids)], "f", tie=n % 5 == 0)
 
 
+def family(db: Database) -> None:
+    """Three samples in which everything that can refers to something else."""
+    db.facets.add("f")
+    db.facets.add("g", parent="f")
+    db.facets.add("h", parent="g")
+    for n in range(3):
+        sample = db.samples.add(f"p{n}", title=f"t{n}", tags=["t", "g1"])
+        first = db.completions.add(sample.id, sampled(f"one {n}"), tags=["t"])
+        second = db.completions.add(sample.id, written(f"two {n}", parent_id=first.id))
+        third = db.completions.add(sample.id, written(f"three {n}", parent_id=second.id))
+        db.judgements.rate(first.id, "g", 7)
+        db.judgements.prefer(first.id, third.id, "f")
+        db.judgements.approve(second.id, "f")
+        db.logprobs.put(second.id, "judge", "", [token(5, -0.5)])
+        tree = db.beams.tree(sample.id, "tiny")
+        (node,) = db.beams.extend(tree.root_id, [NewNode(token_id=1, logprob=-0.5)])
+        db.beams.saved_as(node, first.id)
+
+
+@pytest.mark.parametrize("name", sorted(STEPS))
+def test_each_action_is_taken_back_and_done_again_where_everything_refers_to_something(db: Database, name: str) -> None:
+    family(db)
+    changed = 0
+    for n in range(5):
+        before = state(db)
+        with db.action(name):
+            STEPS[name](db, n)
+        after = state(db)
+        if after != before:
+            changed += 1
+            db.history.undo()
+            assert state(db) == before
+            db.history.redo()
+            assert state(db) == after
+            assert db.problems() == []
+    assert changed
+
+
 # Without shrinking: a failing example on a database takes minutes to shrink.
 @settings(
     max_examples=6,

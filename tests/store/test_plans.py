@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import event
 
 from ramify.store import Database, search
+from ramify.store.overview import judged, measured, sample_counts
 from store.stories import sampled, token
 
 RATED = {"field": "rating", "op": ">=", "value": 8, "facet": "f"}
@@ -44,6 +45,12 @@ QUESTIONS: dict[str, Any] = {
     "a count of words in all but few": lambda db: db.search.count_completions(
         {"all": [{"field": "text", "value": "hedgehog"}, {"field": "mean_logprob", "op": ">", "value": -9}, {"not": RATED}]}
     ),
+    "a count of what is not scored": lambda db: db.search.count_completions({"field": "scored", "op": "is", "value": False}),
+    "what a bulk run has left": lambda db: db.bulk.to_generate([s.id for s in db.samples.list(limit=150)], "run"),
+    "whether a bulk run made one": lambda db: db.bulk.made(9, "run"),
+    "what is left to score": lambda db: db.bulk.to_score(db.search.all_completion_ids(RATED), "judge-1"),
+    "what the list shows beside samples": lambda db: sample_counts(db, [s.id for s in db.samples.list()]),
+    "what the list shows beside completions": lambda db: (judged(db, [3, 5, 8]), measured(db, [3, 5, 8])),
     "samples of which most match": lambda db: db.search.samples({"field": "finish_reason", "op": "is", "value": "eos"}),
 }
 
@@ -69,6 +76,8 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
         opened.tags.put(["u", "v"], completions=made)
         opened.judgements.rate_many(made[::40], "f", 9)
         opened.logprobs.put(made[5], "judge", "", [token(1, -9.0)])
+        bulk = [opened.completions.add(sample, sampled(f"bulk {sample}", bulk="run")) for sample in samples[:20]]
+        opened.completions.delete([each.id for each in bulk[:5]])
         opened.tidy()
         yield opened
 
@@ -97,7 +106,8 @@ def test_no_query_walks_a_whole_table(db: Database, question: str, monkeypatch: 
             assert [step for step in plan if is_a_walk(step)] == [], statement
 
 
-SMALL = ("models", "facets", "tags", "sample_images", "p", "anon", "outside", "inside", "(subquery", "CONSTANT", "1 CONSTANT")
+SMALL = ("models", "facets", "tags", "sample_images", "p", "anon", "outside", "them", "inside", "(subquery")
+SMALL += ("CONSTANT", "1 CONSTANT")
 """Tables of a few rows, and results of inner queries."""
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from ramify.errors import InputError, NotFoundError
@@ -198,6 +198,8 @@ LAWS = settings(
 
 @LAWS
 @given(FILTERS)
+@example(where("scored", "is", False))
+@example(Not(where("scored", "is", True)))
 def test_a_filter_finds_and_counts_what_brute_force_finds(full: Database, plain: Plain, filter_: Filter) -> None:
     expected = [c.id for c in plain.completions if plain.completion(filter_, c)]
     options: dict[str, Any] = {"archived": None, "hidden": None}
@@ -254,9 +256,9 @@ def test_pages_of_samples_joined_are_the_whole_list_however_they_were_found(
 ) -> None:
     from ramify.store import search
 
-    names = ("FIRST_WALK", "ENOUGH", "LATER_WALK", "LOOKED_UP", "ALONG")
+    names = ("FIRST_WALK", "ENOUGH", "LATER_WALK", "LOOKED_UP", "ALONG", "LISTED")
     before = [getattr(search, name) for name in names]
-    for name, value in zip(names, (dict.fromkeys(before[0], 4), 99, 2, looked_up, steps), strict=True):
+    for name, value in zip(names, (dict.fromkeys(before[0], 4), 99, 2, looked_up, steps, 2 * steps), strict=True):
         setattr(search, name, value)
     try:
         found: list[int] = []

@@ -1,15 +1,14 @@
 """`ramify completions blocks`: paragraph by paragraph, in a terminal or through a pipe."""
 
-import contextlib
 import json
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ramify.cli import listing, making, options, render
+from ramify.cli import listing, making, options
 from ramify.cli.selecting import SampleId
-from ramify.cli.tokens import TAIL, unescaped
+from ramify.cli.steps import TAIL, Steps, unescaped
 from ramify.cli.workspace import Quiet, Where, model_for, open_models, open_workspace
 from ramify.errors import InputError
 
@@ -81,53 +80,26 @@ def blocks(
             from ramify.workbench.blocks import Blocks
 
             made = Blocks(database, loaded, record, border=unescaped(border))
-            saved = Writing(made, config, shown, as_json=as_json, quiet=quiet).run()
+            saved = Writing(made, config, shown, as_json=as_json, quiet=quiet).run("? lists the steps, s saves, q leaves")
         if saved is not None:
             making.show(saved, as_json=as_json, quiet=quiet)
 
 
-class Writing:
-    """Lines in, steps out."""
+class Writing(Steps):
+    """Lines in, paragraphs out."""
 
     def __init__(self, made: "Blocks", config: "GenerationConfig", shown: int, *, as_json: bool, quiet: bool) -> None:
+        super().__init__(as_json=as_json, quiet=quiet)
         self.made, self.config, self.count = made, config, shown
-        self.as_json, self.quiet = as_json, quiet
-        self.interactive = sys.stdin.isatty()
 
-    def run(self) -> "CompletionRecord | None":
-        """Read steps until one leaves; the completion, if it was saved."""
-        if self.interactive:
-            with contextlib.suppress(ImportError):  # Line editing, where the platform has it.
-                import readline  # noqa: F401
-            render.note("? lists the steps, s saves, q leaves", self.quiet)
+    def begin(self) -> None:
         self.made.propose(self.count, self.config)
         self.show()
-        while True:
-            try:
-                line = input("> " if self.interactive else "")
-            except EOFError:
-                line = "q"
-            except KeyboardInterrupt:
-                if not self.interactive:
-                    raise
-                typer.echo()
-                continue
-            except UnicodeDecodeError as error:
-                raise InputError(f"standard input is not UTF-8 text ({error.reason} at byte {error.start})") from error
-            try:
-                if line.strip() == "s":
-                    if not self.made.token_ids:
-                        raise InputError("there is no paragraph to save yet; accept or type one")
-                    return self.made.save()
-                if line.strip() == "q":
-                    render.note("[not saved]", self.quiet)
-                    return None
-                self.step(line)
-            except InputError as error:
-                # One mistake does not end the work; in a script it does, and nothing is saved.
-                if not self.interactive:
-                    raise
-                render.note(str(error))
+
+    def save(self) -> "CompletionRecord":
+        if not self.made.token_ids:
+            raise InputError("there is no paragraph to save yet; accept or type one")
+        return self.made.save()
 
     def step(self, line: str) -> None:
         """Obey a line that does not leave."""

@@ -1,9 +1,7 @@
 """`ramify tokens`: a completion picked token by token, in a terminal or through a pipe."""
 
-import contextlib
 import json
 import math
-import re
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +11,7 @@ from rich.text import Text
 
 from ramify.cli import listing, making, options, render
 from ramify.cli.selecting import SampleId
+from ramify.cli.steps import TAIL, Steps, unescaped
 from ramify.cli.workspace import Quiet, Where, model_for, open_models, open_workspace
 from ramify.errors import InputError
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from ramify.store.records import CompletionRecord
     from ramify.workbench.token_by_token import Candidate, TokenByToken
 
-__all__ = ["TAIL", "app", "unescaped"]
+__all__ = ["app"]
 
 app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
 
@@ -35,9 +34,6 @@ g          let the model write the rest, with the settings of the command line
 s          save and leave
 q          leave without saving (so does the end of input)
 ?          this"""
-
-TAIL = 300
-"""Characters of the text so far that are shown."""
 
 
 @app.command()
@@ -86,56 +82,31 @@ def tokens(
             from ramify.workbench.token_by_token import TokenByToken
 
             with TokenByToken(database, loaded, record, prefill=prefill) as making_one:
-                saved = Picking(making_one, loaded, config, shown, as_json=as_json, quiet=quiet).run()
+                saved = Picking(making_one, loaded, config, shown, as_json=as_json, quiet=quiet).run(
+                    f"{loaded.info.name}; ? lists the steps, s saves, q leaves"
+                )
         if saved is not None:
             making.show(saved, as_json=as_json, quiet=quiet)
 
 
-class Picking:
+class Picking(Steps):
     """Lines in, steps out."""
 
     def __init__(
         self, made: "TokenByToken", model: "Model", config: "GenerationConfig", shown: int, *, as_json: bool, quiet: bool
     ) -> None:
-        self.made, self.model, self.config = made, model, config
-        self.shown, self.as_json, self.quiet = shown, as_json, quiet
+        super().__init__(as_json=as_json, quiet=quiet)
+        self.made, self.model, self.config, self.shown = made, model, config, shown
         self.finished: str | None = None
         """The whole text, once the model wrote the rest."""
         self.offered: list[Candidate] = []
         """What the numbers mean."""
-        self.interactive = sys.stdin.isatty()
 
-    def run(self) -> "CompletionRecord | None":
-        """Read steps until one leaves; the completion, if it was saved."""
-        if self.interactive:
-            with contextlib.suppress(ImportError):  # Line editing, where the platform has it.
-                import readline  # noqa: F401
-            render.note(f"{self.model.info.name}; ? lists the steps, s saves, q leaves", self.quiet)
+    def begin(self) -> None:
         self.show()
-        while True:
-            try:
-                line = input("> " if self.interactive else "")
-            except EOFError:
-                line = "q"
-            except KeyboardInterrupt:
-                if not self.interactive:
-                    raise
-                typer.echo()
-                continue
-            except UnicodeDecodeError as error:
-                raise InputError(f"standard input is not UTF-8 text ({error.reason} at byte {error.start})") from error
-            try:
-                if line == "s":
-                    return self.made.save()
-                if line == "q":
-                    render.note("[not saved]", self.quiet)
-                    return None
-                self.step(line)
-            except InputError as error:
-                # One mistake does not end the work; in a script it does, and nothing is saved.
-                if not self.interactive:
-                    raise
-                render.note(str(error))
+
+    def save(self) -> "CompletionRecord":
+        return self.made.save()
 
     def step(self, line: str) -> None:
         """Obey a line that does not leave."""
@@ -211,8 +182,3 @@ class Picking:
 
 def _percent(probability: float) -> str:
     return "< 0.01" if 0 < probability < 0.00005 else f"{100 * probability:.2f}"
-
-
-def unescaped(text: str) -> str:
-    """What \\n, \\t and \\\\ stand for."""
-    return re.sub(r"\\([nt\\])", lambda found: {"n": "\n", "t": "\t", "\\": "\\"}[found[1]], text)

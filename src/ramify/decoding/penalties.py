@@ -94,6 +94,15 @@ def bad_words(logits: Tensor, histories: Sequence[Ids], sequences: Sequence[Ids]
     return _forbid(logits, rows, ids)
 
 
+def forbidder(history: Ids, token_id: int, ngram_size: int, bad_words_ids: Sequence[Ids]) -> str | None:
+    """The setting whose ban, which depends on the history, forbids this token after it; None where neither does."""
+    if ngram_size and token_id in _repeating(history, ngram_size):
+        return "no_repeat_ngram_size"
+    if bad_words_ids and token_id in _matching([history], [(sequence, 0.0) for sequence in bad_words_ids])[1]:
+        return "bad_words_ids"
+    return None
+
+
 def sequence_bias(logits: Tensor, histories: Sequence[Ids], biases: Sequence[tuple[Ids, float]]) -> Tensor:
     """Add each sequence's bias to its last token wherever the history ends with the tokens before it; biases that
     meet on one token add up.

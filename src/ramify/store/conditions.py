@@ -5,21 +5,27 @@
   first, when few rows match. None where no index helps.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import (
+    JSON,
+    BigInteger,
     Boolean,
     ColumnElement,
     Connection,
     FromClause,
     Select,
+    Text,
     and_,
+    cast,
     false,
     func,
     intersect,
+    literal,
     literal_column,
     not_,
     or_,
@@ -35,7 +41,7 @@ from ramify.store.filters import FIELDS, All, Anything, Filter, Not, Where
 from ramify.store.samples import in_group
 from ramify.store.words import matching, matching_row, parse_words
 
-__all__ = ["CAP", "Compiler", "Rule", "Source", "all_of", "unindexed"]
+__all__ = ["CAP", "Compiler", "Owners", "Rule", "Source", "all_of", "listed", "unindexed"]
 
 CAP = 150_000
 """Counts stop here: a source with more rows than this is not worth starting from."""
@@ -60,9 +66,19 @@ class Source:
 
     ids: "Select[Any]"
     size: int
-    along: "Select[Any] | None" = None
-    """The same ids of samples, but asked for along the index of completions by sample: quicker for a part of many in that order,
-    where `ids` looks each completion up to learn its sample."""
+    through: "Owners | None" = None
+    """Where they are the samples of completions."""
+
+
+@dataclass(frozen=True)
+class Owners:
+    """Samples by their completions."""
+
+    completions: "Select[Any]"
+    """Ids that contain all that match."""
+    of: "Callable[[Any, bool], Select[Any]]"
+    """(which completions, along) -> their samples, of those that do match. along: by going along the index of completions by
+    sample, quicker for a part of many in that order; else each completion is looked up to learn its sample."""
 
 
 @dataclass(frozen=True)
@@ -147,12 +163,12 @@ class Compiler:
         if rule.source is not None and rule.source.size < CAP:
             mine = c.alias("m")
             plain = unindexed(mine, dialect)
-            owners, exact = select(mine.c.sample_id), rule.holds_still(plain)
-            source = Source(
-                owners.where(mine.c.id.in_(rule.source.ids), exact),
-                rule.source.size,
-                owners.distinct().where(plain.c.id.in_(rule.source.ids), exact),
-            )
+            exact = rule.holds_still(plain)
+
+            def owners(which: Any, along: bool) -> "Select[Any]":
+                return select(mine.c.sample_id).distinct().where((plain if along else mine).c.id.in_(which), exact)
+
+            source = Source(owners(rule.source.ids, False), rule.source.size, Owners(rule.source.ids, owners))
         return Rule(holds, source, 2)
 
     # ------------------------------------------------------------ both
@@ -402,6 +418,15 @@ def _none_of(rules: Sequence[Rule]) -> Source | None:
     assert smallest is not None
     others = (not_(func.coalesce(rule.holds(c), false())) for rule in rules if rule is not known[0])
     return Source(select(c.c.id).where(c.c.id.in_(smallest.ids), *others), smallest.size)
+
+
+def listed(dialect: str, ids: Sequence[int]) -> "Select[Any]":
+    """Ids at hand as a query: one parameter however many they are."""
+    said = json.dumps(list(ids))
+    if dialect == "sqlite":
+        return select(func.json_each(said).table_valued("value").c.value)
+    value = func.json_array_elements_text(cast(literal(said, Text), JSON)).table_valued("value").c.value
+    return select(cast(value, BigInteger))
 
 
 def unindexed(row: Row, dialect: str) -> Row:

@@ -49,7 +49,8 @@ def _all_less_exceptions(connection: Connection, rules: list[Rule], most: int) -
     size = sum(each.size for each in exceptions)
     if not exceptions or size >= most:
         return None
-    outside = union(*(each.ids for each in exceptions)).subquery("outside")
+    # A union of one is no set yet, and a completion may be there twice: scored by two models, or with two of the tags.
+    outside = select(*union(*(each.ids for each in exceptions)).subquery("them").c).distinct().subquery("outside")
     if not others:
         whole = select(func.count()).select_from(c).scalar_subquery()
         return select(whole - select(func.count()).select_from(outside).scalar_subquery())

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, FromClause, Select, Table, func, literal_colu
 from ramify.errors import InputError
 from ramify.store import tables
 from ramify.store.completions import completions_by_id
-from ramify.store.conditions import CAP, Compiler, Rule, Source, unindexed
+from ramify.store.conditions import CAP, Compiler, Rule, Source, listed, unindexed
 from ramify.store.counting import count
 from ramify.store.filters import All, Filter, Where, conditions, parse
 from ramify.store.records import CompletionRecord, SampleRecord
@@ -49,6 +49,8 @@ LATER_WALK = 50_000
 LOOKED_UP = 1_000
 """As many completions are looked up to learn their samples; for more, the next `ALONG` samples are tried first."""
 ALONG = 20_000
+LISTED = 20_000
+"""As many completions are found once and kept as a list; more are found again by each query."""
 RANKED = 3_000
 """As many matches of a full-text search are ranked; of more, the newest come first."""
 
@@ -286,12 +288,17 @@ def _from_source(
     )
     if order[0] != "id":
         return [(each[0], each[1]) for each in connection.execute(query.where(row.c.id.in_(source.ids)).limit(limit))]
-    if source.along is not None and source.size > LOOKED_UP:
-        stop = _steps_on(connection, table, order, after, ALONG)
-        found = _asked(connection, query, row, _along(connection, source.along, order, after, stop), limit)
-        if stop is None or len(found) == limit:
-            return found
-    return _asked(connection, query, row, iter(sorted(set(connection.execute(source.ids).scalars()), reverse=order[1])), limit)
+    ids = source.ids
+    if source.through is not None and source.size > LOOKED_UP:
+        known = connection.execute(source.through.completions.limit(LISTED + 1)).scalars().all()
+        which = source.through.completions if len(known) > LISTED else listed(connection.dialect.name, known)
+        ids = source.through.of(which, False)
+        if len(known) > LOOKED_UP:
+            stop = _steps_on(connection, table, order, after, ALONG)
+            found = _asked(connection, query, row, _along(connection, source.through.of(which, True), order, after, stop), limit)
+            if stop is None or len(found) == limit:
+                return found
+    return _asked(connection, query, row, iter(sorted(set(connection.execute(ids).scalars()), reverse=order[1])), limit)
 
 
 def _along(
