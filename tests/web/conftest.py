@@ -72,7 +72,7 @@ def serving(folder: Path) -> Iterator[Studio]:
         line = process.stdout.readline()
         found = re.match(r"(http://127\.0\.0\.1:\d+)/#token=" + TOKEN, line)
         assert found, (line, process.stderr.read() if process.stderr else "")
-        with httpx2.Client(base_url=found[1], headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60) as api:
+        with httpx2.Client(base_url=found[1], headers={"Authorization": f"Bearer {TOKEN}"}, timeout=180) as api:
             yield Studio(found[1], api)
     finally:
         process.terminate()

@@ -5,8 +5,9 @@ import gzip
 import io
 import json
 import socket
+import tracemalloc
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,41 @@ def test_an_upload_too_large_or_unfinished_leaves_nothing(api: Speaker, served: 
     assert sorted(folder.rglob("*")) == before
     wrong = api.client.post("/api/uploads", params={"name": "x.jsonl"}, json={"prompt": "a"})
     assert wrong.status_code == 415
+
+
+def test_a_large_upload_and_its_endless_line_need_little_memory(
+    api: Speaker, served: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """96 MiB in one line; client and server are one process here, so that both are measured."""
+    from ramify.exchange import json_records
+
+    monkeypatch.setattr(json_records, "RECORD_BYTES", 1 << 20)
+    piece = b"x" * (1 << 20)
+
+    def endless() -> Iterator[bytes]:
+        yield GOOD + b'\n{"prompt": "'
+        for _ in range(96):
+            yield piece
+        yield b'"}\n' + AFTER + b"\n"
+
+    api.get("/workspace")
+    tracemalloc.start()
+    try:
+        answer = api.client.post(
+            "/api/uploads",
+            params={"name": "long.jsonl"},
+            content=endless(),
+            headers={"content-type": "application/octet-stream"},
+            timeout=300,
+        )
+        upload = answer.json()["key"]
+        report = api.post("/imports", upload=upload, skip_bad=True, wait=True)["report"]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert answer.json()["files"][0]["size_bytes"] > 96 << 20
+    assert (report["records"], report["bad_records"]) == (2, 1)
+    assert peak < 24 << 20
 
 
 def test_nothing_of_an_upload_stays_when_the_server_stops(api: Speaker, served: Live) -> None:
