@@ -76,7 +76,7 @@ def serving(folder: Path) -> Iterator[Studio]:
             yield Studio(found[1], api)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 @pytest.fixture(scope="session")
