@@ -75,6 +75,30 @@ def test_a_step_of_many_rows_says_what_each_row_says_alone() -> None:
         torch.testing.assert_close(ours.extend([Extension(alone, ids)]).logits[0], together[i], atol=5e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 0, 1, 2), (0, 3, 4, 1), (4, 3), (0, 1, 3, 4, 2), (0, 1), (3,)])
+def test_rows_that_share_a_trunk_and_rows_of_their_own_step_together_in_any_order(order: tuple[int, ...]) -> None:
+    """0 to 2 share 70 tokens and have a tail each, 1's of a third part; 3 and 4 are alone, so their paths have one part."""
+    ours = backend(models_made_here.folder("llama"))
+    long = [5 + (11 * i) % 190 for i in range(70)]
+
+    def rows() -> list[Any]:
+        trunk = ours.root()
+        ours.extend([Extension(trunk, long)])
+        forks = [ours.fork(trunk) for _ in range(3)]
+        ours.extend([Extension(fork, [60 + i]) for i, fork in enumerate(forks)])
+        ours.extend([Extension(forks[1], long[:66])])
+        forks[1] = ours.fork(forks[1])
+        own = [ours.root(), ours.root()]
+        ours.extend([Extension(own[0], IDS[:7]), Extension(own[1], IDS[:9])])
+        return [*forks, *own]
+
+    alone = [ours.extend([Extension(row, [90 + i], 1)])[0] for i, row in enumerate(rows())]
+    fresh = rows()
+    together = ours.extend([Extension(fresh[i], [90 + i], 1) for i in order])
+    for place, i in enumerate(order):
+        torch.testing.assert_close(together[place], alone[i], atol=1e-5, rtol=1e-5)
+
+
 def test_a_row_within_its_window_goes_the_same_way_beside_one_beyond_it(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = backend(models_made_here.folder("mistral"))
     short, long = ours.root(), ours.root()

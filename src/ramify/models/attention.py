@@ -44,11 +44,12 @@ class _Level:
 
     @classmethod
     def of(cls, parts: list[tuple[Segment, int, list[int]]], rows: int) -> "_Level":
-        at = [sum(len(members) for _, _, members in parts)] * rows
+        found = sum(len(members) for _, _, members in parts)
+        at = [found] * rows
         for place, i in enumerate(i for _, _, members in parts for i in members):
             at[i] = place
         shown = [(s, used, members[0], torch.tensor(members) if len(members) > 1 else None) for s, used, members in parts]
-        return cls(shown, None if at == list(range(rows)) else torch.tensor(at))
+        return cls(shown, None if found == rows and at == list(range(rows)) else torch.tensor(at))
 
 
 class BatchPlan:
