@@ -87,6 +87,12 @@ def test_what_cannot_be_done_is_said_and_exits_with_2(tmp_path: Path, rows: Path
     assert "rows.jsonl has no rows for dpo" in run("dpo", "--rows", rows, "--out", out, code=2)
     assert "give --out" in run("sft", "--rows", rows, code=2)
     assert "rows and a workspace are given" in run("sft", "--rows", rows, "--out", out, "--facet", "x", code=2)
+    said = run("sft", "--rows", rows, "--out", out, "--validation", 0.5, code=2)
+    assert "select (validation) is of a workspace's completions" in said
+    assert "patience watches validation rows" in run("sft", "--rows", rows, "--out", out, "--patience", 2, code=2)
+    assert "matrix_learning_rate is Muon's" in run("sft", "--rows", rows, "--out", out, "--matrix-learning-rate", 0.1, code=2)
+    unread = run("sft", "--rows", rows, "--out", out, "--set", "preference.beta=0.5", code=2)
+    assert "preference.beta is 0.5, and sft does not read it" in unread
     assert not out.exists()
 
 

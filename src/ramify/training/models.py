@@ -10,7 +10,7 @@ import torch
 from ramify.errors import InputError
 from ramify.models.loading import ModelFolder
 
-__all__ = ["PRESETS", "LoraConfig", "add_adapter", "load_folder", "load_model", "new_model", "save_model"]
+__all__ = ["PRESETS", "LoraConfig", "add_adapter", "load_folder", "load_model", "new_model", "save_model", "without_dropout"]
 
 PRESETS: dict[str, dict[str, int]] = {
     "small": {"hidden_size": 128, "layers": 4, "heads": 4, "kv_heads": 2, "intermediate_size": 384},
@@ -90,6 +90,15 @@ def load_folder(folder: ModelFolder) -> Any:
 
         model = peft.PeftModel.from_pretrained(model, str(folder.adapter)).merge_and_unload()
     return model
+
+
+def without_dropout(model: Any) -> None:
+    """Take the dropout out of a model that has some (GPT-2, say)."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
 
 
 def add_adapter(model: Any, lora: LoraConfig, *, seed: int = 0) -> Any:

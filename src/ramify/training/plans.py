@@ -87,11 +87,23 @@ class TrainingPlan:
             raise InputError("rows and a workspace are given; train on files or on a workspace's facets")
         if not self.rows and not self.workspace:
             raise InputError("there is nothing to train on; give a workspace with facets, or rows: files")
+        if self.rows and self.select:
+            raise InputError(f"select ({', '.join(self.select)}) is of a workspace's completions; of files every row is taken")
+        self._check_preference()
         if self.target_of is not None and (self.name is None or self.workspace is None):
             raise InputError(f"target_of is {self.target_of!r}; the result becomes a facet's target under a name, in a workspace")
         if self.merge and self.lora is None:
             raise InputError("merge is of an adapter, and no lora is given")
         self.template()
+
+    def _check_preference(self) -> None:
+        """What a method does not read must not be given."""
+        unread = {"sft": ("beta", "loss", "sft", "desirable_weight", "undesirable_weight"),
+                  "dpo": ("desirable_weight", "undesirable_weight"), "kto": ("loss", "sft")}[self.method]  # fmt: skip
+        plain = PreferenceConfig()
+        for name in unread:
+            if getattr(self.preference, name) != getattr(plain, name):
+                raise InputError(f"preference.{name} is {getattr(self.preference, name)!r}, and {self.method} does not read it")
 
     def template(self) -> ExportTemplate:
         """Which rows of the workspace. Raises InputError for a setting that no template has."""
@@ -140,6 +152,10 @@ def plan_from(data: Mapping[str, Any]) -> TrainingPlan:
         defaults.pop("epochs")
     if settings.get("tokens_per_step") is not None:
         defaults.pop("batch_size")
+        if settings.get("batch_size") is not None:
+            raise InputError("batch_size and tokens_per_step are given; count rows or tokens")
+    if settings.get("matrix_learning_rate") is not None and settings.get("optimizer") != "muon":
+        raise InputError("matrix_learning_rate is Muon's; give optimizer: muon, or leave it out")
     if settings.get("optimizer") == "muon":
         defaults |= {"weight_decay": 0.05, "warmup_steps": 50}
     settings = {key: value for key, value in settings.items() if value is not None}

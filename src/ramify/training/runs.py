@@ -88,6 +88,8 @@ def prepare(plan: TrainingPlan, database: Database | None = None) -> Prepared:
         _check_name(plan)
     found = gather(plan, database)
     fitted = fit(found.gathered, found.window, overlong=plan.overlong, unusable=plan.unusable)
+    if plan.train.patience is not None and not fitted.validation:
+        raise InputError("patience watches validation rows, and there are none; give select.validation or validation_rows")
     if plan.method == "kto" and len({row.label for row in fitted.training}) < 2:
         raise InputError("kto learns from good and bad completions, and all rows have the same label; judge some of the others")
     return replace(found, gathered=fitted)
@@ -106,11 +108,13 @@ def execute(
     from ramify.training.devices import Devices
     from ramify.training.keeping import Keeping, own_words
     from ramify.training.loop import run
-    from ramify.training.models import add_adapter, load_folder
+    from ramify.training.models import add_adapter, load_folder, without_dropout
     from ramify.training.reader import Reader
 
     devices = Devices()
     model = load_folder(ready.folder)
+    if plan.method != "sft":
+        without_dropout(model)  # the reference is measured without it; an adapter's own stays as asked
     if plan.lora is not None:
         model = add_adapter(model, plan.lora, seed=plan.train.seed)
     model = model.to(devices.device(plan.device))
