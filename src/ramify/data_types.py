@@ -39,7 +39,7 @@ SHOWN = 100
 class Shape(BaseModel):
     """A shape whose refusals are ours."""
 
-    def __init__(self, **fields: Any) -> None:
+    def __init__(self, /, **fields: Any) -> None:
         # Before pydantic, which would gather a complaint for each of a million unknown names.
         if self.model_config.get("extra") == "forbid":
             names = [field.alias or key for key, field in type(self).model_fields.items()]

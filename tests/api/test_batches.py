@@ -252,6 +252,35 @@ def test_the_second_version_takes_openai_requests(live: Live, folder: Path) -> N
     assert "prompt" in found[2]["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/jobs", {"prompts": ["half \ud800"]}),
+        ("/api/jobs", {"prompts": ["a"], "labels": {"a": "\ud800"}}),
+        ("/api/jobs", {"prompts": ["a"], "config": {"seed": "x"}}),
+        ("/api/jobs", {}),
+        ("/v2/batch-completions", {"self": 1}),
+        (
+            "/v1/llm/batch-completions",
+            {"model_config": {"model": "tiny"}, "output_data_path": "a\0b", "content": {"prompts": ["a"]}},
+        ),
+        (
+            "/v1/llm/batch-completions",
+            {"model_config": {"model": "tiny"}, "output_data_path": "~nobody/x", "content": {"prompts": ["a"]}},
+        ),
+        (
+            "/v2/batch-completions",
+            {"model_config": {"model": "tiny"}, "output_data_path": "x", "content": [{"prompt": "\ud800"}]},
+        ),
+    ],
+)
+def test_what_no_job_can_be_is_the_clients_error(live: Live, path: str, body: dict[str, Any]) -> None:
+    with live.client() as http:
+        answer = http.post(path, content=json.dumps(body), headers={"content-type": "application/json"})
+    assert answer.status_code in (400, 403), answer.text
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
 def test_a_server_without_a_workspace_says_what_is_missing(load: Callable[[str], Any]) -> None:
     with listening(create_app(token=TOKEN, load=lambda name: _Unclosed(load("tiny")))) as bare, bare.client() as http:
         answer = http.get("/v1/batches")

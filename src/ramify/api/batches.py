@@ -55,7 +55,8 @@ def save_upload(service: JobService, file: UploadFile, purpose: str) -> UploadRe
         part.rename(path)
     finally:
         part.unlink(missing_ok=True)
-    return service.database.uploads.add(key, (file.filename or key)[:200], purpose=purpose, size_bytes=size)
+    name = (file.filename or key)[:200].encode("utf-8", "replace").decode().replace("\0", "")
+    return service.database.uploads.add(key, name, purpose=purpose, size_bytes=size)
 
 
 @openai.get("/files")

@@ -28,7 +28,14 @@ def is_url(path: str) -> bool:
 
 
 def _plain(path: str) -> Path:
-    return Path(path.removeprefix("file://")).expanduser()
+    """Raises InputError for what no path can be."""
+    try:
+        if "\0" in path:
+            raise ValueError("a NUL character")
+        path.encode()
+        return Path(path.removeprefix("file://")).expanduser()
+    except (ValueError, RuntimeError) as error:  # no text, or the home of nobody
+        raise InputError(f"{path[:100]!r} is no path: {error}") from None
 
 
 def _opened(url: str) -> tuple[Any, str]:
@@ -195,7 +202,10 @@ def allowed(path: str, roots: Sequence[str], *, option: str = "--batch-root") ->
 def _normal(path: str) -> str:
     """Without `..`, and without links where it is a path."""
     if not is_url(path):
-        return str(_plain(path).resolve())
+        try:
+            return str(_plain(path).resolve())
+        except (OSError, RuntimeError) as error:  # too long, or a ring of links
+            raise InputError(f"{path[:100]!r} is no path: {error}") from None
     scheme, _, rest = path.partition("://")
     if ".." in rest.split("/") or "%" in rest or "::" in path:
         raise InputError(f"{path} goes up, or through another address; name the file itself")

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, help=__doc__
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Jobs over many prompts, that survive a crash: run, list, show, cancel, retry.",
 )
 
 JOB = "Job"

@@ -44,6 +44,8 @@ class Jobs:
     ) -> JobRecord:
         """A job that is queued. requests: its rows, where they are known already; else they are taken from its input later."""
         key = prefix + secrets.token_hex(12)
+        for text in requests or ():
+            _text(text)
         with self.database.writing() as connection:
             (job_id,) = reserved(connection, jobs.name, 1)
             row = {"id": job_id, "key": key, "state": "queued", "spec": _json(spec), "labels": _json(labels or {})}
@@ -260,4 +262,15 @@ def _record(row: Row[Any]) -> JobRecord:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _text(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def _text(text: str) -> str:
+    """A text that a database can keep. Raises InputError for half a character, or a NUL."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"it holds half a character (a lone surrogate) at {error.start}, which is no text") from None
+    if "\0" in text:
+        raise InputError("it holds a NUL character, which is no text")
+    return text
