@@ -117,8 +117,8 @@ def _one(
                 if len(models) > 1:
                     render.note(f"{name_of(model)}: {made}")
                 continue
-            for completion in made:
-                show(completion, as_json=as_json, quiet=quiet)
+            for record in made:
+                show(record, as_json=as_json, quiet=quiet)
         if failed and len(models) > 1:
             render.note(f"[{len(failed)} of {len(models)} models failed]", quiet)
             raise typer.Exit(1)
