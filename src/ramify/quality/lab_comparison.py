@@ -48,7 +48,8 @@ def comparison_of(content: Mapping[str, Any], prompt: str, votes: Sequence[Vote]
         raise InputError(
             f"there is no text for the prompt {prompt!r}; there are some for {', '.join(prompts_of(content)) or 'none'}"
         )
-    results, at = list[ComparisonResult](), dict[Key, int]()
+    results: list[ComparisonResult] = []
+    at: dict[Key, int] = {}
     for place, group in groups:
         for title in dict.fromkeys(run["experiment"] for run in group["runs"]):
             mine = [run for run in group["runs"] if run["experiment"] == title]
