@@ -28,7 +28,7 @@ def python(*arguments: str) -> "subprocess.Popen[str]":
 
 
 def kill_while_writing(file: Path, name: str, steps: int, wait_s: float) -> list[tuple[int, int, int]]:
-    """What a writer acknowledged before it was killed, a while after so many steps (on a busy machine a while alone may see none)."""
+    """What a writer acknowledged before it was killed, a while after so many steps (a busy machine may see none in a while)."""
     reading, writing = os.pipe()
     child = os.fork()  # a fresh interpreter would take a second to import what it needs
     if child == 0:
