@@ -27,8 +27,8 @@ def python(*arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
 
-def kill_while_writing(file: Path, name: str, wait_s: float) -> list[tuple[int, int, int]]:
-    """What a writer acknowledged before it was killed, some time after its first word."""
+def kill_while_writing(file: Path, name: str, steps: int, wait_s: float) -> list[tuple[int, int, int]]:
+    """What a writer acknowledged before it was killed, a while after so many steps (a busy machine may see none in a while)."""
     reading, writing = os.pipe()
     child = os.fork()  # a fresh interpreter would take a second to import what it needs
     if child == 0:
@@ -41,10 +41,11 @@ def kill_while_writing(file: Path, name: str, wait_s: float) -> list[tuple[int, 
     os.close(writing)
     with os.fdopen(reading) as heard:
         assert heard.readline() == "open\n"
+        first = "".join(heard.readline() for _ in range(steps))
         time.sleep(wait_s)
         os.kill(child, signal.SIGKILL)
         assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-        said = heard.read()
+        said = first + heard.read()
     whole = said[: said.rfind("\n") + 1].splitlines()
     return [(int(a), int(b), int(c)) for a, b, c in (line.split() for line in whole)]
 
@@ -68,7 +69,7 @@ def check_nothing_is_half_written(db: Database) -> None:
 def kill_many_times(file: Path, times: int) -> None:
     rng, acknowledged = random.Random(0), []
     for n in range(times):
-        acknowledged += [(f"w{n}", *line) for line in kill_while_writing(file, f"w{n}", rng.random() * 0.2)]
+        acknowledged += [(f"w{n}", *line) for line in kill_while_writing(file, f"w{n}", n % 4, rng.random() * 0.2)]
         with Database.open(file) as db:
             check_nothing_is_half_written(db)
     with Database.open(file) as db:

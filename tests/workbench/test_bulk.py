@@ -282,6 +282,7 @@ def test_killed_again_and_again_no_sample_is_lost_or_done_twice(where: str) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("where", ["sqlite"], indirect=True)  # three times on both is the test above
 def test_killed_at_forty_instants_no_sample_is_lost_or_done_twice(where: str) -> None:
     kill_many_times(where, 40)
 
