@@ -24,7 +24,7 @@ class Gate:
 
     def arrives(self) -> None:
         """Wait until a pass stands at the gate."""
-        assert self._arrived.acquire(timeout=30)
+        assert self._arrived.acquire(timeout=120)
 
     def step(self, count: int = 1) -> None:
         """Let so many passes through."""
@@ -50,7 +50,7 @@ class Gate:
         self.widest = max(self.widest, rows)
         self._arrived.release()
         if not self._always:
-            assert self._open.acquire(timeout=60)
+            assert self._open.acquire(timeout=300)
 
 
 class GatedBackend:
