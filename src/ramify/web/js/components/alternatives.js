@@ -57,7 +57,7 @@ export function CandidateList({ candidates, current, taken = null, onTake, onPoi
   useLayoutEffect(() => {
     list.current?.children[current]?.scrollIntoView({ block: "nearest" });
   }, [current]);
-  return html`<div><div ref=${list} role="list" aria-label="Candidates">${ids.map((id, at) => {
+  return html`<div class=${processed ? "" : "raw"}><div ref=${list} role="list" aria-label="Candidates">${ids.map((id, at) => {
     const after = processed ? processed[at] : undefined;
     return html`<div role="listitem" key=${at}><button type="button" class=${`candidate ${at === current ? "current" : ""} ${id === taken ? "taken" : ""} ${after === null ? "removed" : ""}`}
       title=${verb} aria-pressed=${marked ? String(marked.has(id)) : undefined} onMouseEnter=${() => onPoint?.(at)} onClick=${() => onTake(id, at)}>

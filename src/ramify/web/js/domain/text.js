@@ -98,6 +98,11 @@ export function originOf(completion) {
   return completion.parent_id ? "branched" : "generated";
 }
 
+/** How it was made: by whose hand, or how it was decoded. @param {Completion} completion */
+export function madeBy(completion) {
+  return ["written", "imported"].includes(completion.finish_reason ?? "") ? originOf(completion) : strategyOf(completion.config);
+}
+
 export const REASONS = {
   eos: "ended by the model", stop: "ended by a stop string", length: "reached its token limit", time: "ran out of time", cancelled: "cancelled",
   error: "failed", user: "stopped by hand", written: "written", imported: "imported",

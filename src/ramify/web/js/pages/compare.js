@@ -7,7 +7,7 @@ import { Button, Rating, Segments } from "../components/controls.js";
 import { Icon } from "../components/icon.js";
 import { Failure, Loading, useLoaded } from "../components/states.js";
 import { diff, smoothed, words } from "../domain/diff.js";
-import { percent, plural, strategyOf } from "../domain/text.js";
+import { madeBy, percent, plural } from "../domain/text.js";
 import { useKeys } from "../keyboard.js";
 import { html, useEffect, useMemo, useState } from "../preact.js";
 import { act, changed, facetName, remembered } from "../state.js";
@@ -50,7 +50,7 @@ function Pair({ pair, tokens }) {
   const shared = found[0]?.kind === "same" ? found[0].a[1] : 0;
   const side = (/** @type {0 | 1} */ which) => {
     const completion = pair[which], mine = which === 0 ? "old" : "new";
-    return html`<article class="card" aria-label=${`Completion ${completion.id}`}><div class="head"><bdi class="who clip"><strong>${completion.model}</strong></bdi><span class="muted small">${strategyOf(completion.config)}</span><${Marks} completion=${completion} /><span class="push"></span>
+    return html`<article class="card" aria-label=${`Completion ${completion.id}`}><div class="head"><bdi class="who clip"><strong>${completion.model}</strong></bdi><span class="muted small">${madeBy(completion)}</span><${Marks} completion=${completion} /><span class="push"></span>
         <${Rating} label=${`Rating of ${completion.id}`} value=${completion.ratings[facetName.value]} onRate=${(/** @type {any} */ value) => rate(completion, value)} /></div>
       <div class="body"><div class="reading">${found.map((piece, i) => {
         const text = lists[which].slice(...(which === 0 ? piece.a : piece.b)).join("");

@@ -12,7 +12,7 @@ import { SettingsForm } from "../components/settings_form.js";
 import { Empty, Failure, Loading, useLoaded } from "../components/states.js";
 import { TokenText } from "../components/token_view.js";
 import { MEASURES, heatClass, isUncertain, legend } from "../domain/heatmap.js";
-import { REASONS, firstLine, promptText, strategyOf, visible } from "../domain/text.js";
+import { REASONS, firstLine, madeBy, promptText, visible } from "../domain/text.js";
 import { candidatesOf, divergence, nextWhere, originsOf } from "../domain/tokens.js";
 import { draftSignal, expectDrafts } from "../drafts.js";
 import { useKeys } from "../keyboard.js";
@@ -113,7 +113,7 @@ function Reader({ completion, live, query }) {
   const title = sample.value ? sample.value.title || firstLine(promptText(sample.value.prompt), 60) : "";
   return html`<div class="reader-shell"><div class="reader-bar">
       <a class="button icon quiet" href=${writeAddress(["samples", completion.sample_id])} aria-label="Back to the sample" title="Back to the sample"><${Icon} name="back" /></a>
-      <div class="stack tight" style=${{ gap: 0 }}><h1 class="clip" style=${{ fontSize: "15px", maxWidth: "42ch" }}><bdi>${title}</bdi></h1><span class="tiny muted clip"><bdi>${completion.model}</bdi> · ${strategyOf(completion.config)} · completion ${id}${completion.parent_id ? html` · <a href=${writeAddress(["completions", completion.parent_id], { at: completion.branch_position })}>from ${completion.parent_id}</a>` : ""}</span></div>
+      <div class="stack tight" style=${{ gap: 0 }}><h1 class="clip" style=${{ fontSize: "15px", maxWidth: "42ch" }}><bdi>${title}</bdi></h1><span class="tiny muted clip"><bdi>${completion.model}</bdi> · ${madeBy(completion)} · completion ${id}${completion.parent_id ? html` · <a href=${writeAddress(["completions", completion.parent_id], { at: completion.branch_position })}>from ${completion.parent_id}</a>` : ""}</span></div>
       <${Marks} completion=${completion} />${running && html`<span class="mark info"><span class="spinner" style=${{ width: "10px", height: "10px" }}></span>writing</span>`}
       <span class="grow"></span>
       ${!completion.draft && html`<${Rating} label=${`Rating for ${facetName.value || "a facet"}`} value=${completion.ratings[facetName.value]} onRate=${(/** @type {number | null} */ rating) => (facetName.value ? act(() => api.rate(id, { facet: facetName.value, rating }), rating === null ? "Rating taken back" : `Rated ${rating} for ${facetName.value}`) : go(["facets"]))} />`}
@@ -232,7 +232,7 @@ function Inspector({ completion, tokens, index, other, origin, stored, model }) 
   const shown = tokens.text[index] || tokens.vocabulary[tokens.ids[index]] || "";
   return html`<div class="row"><h2 class="mono clip grow"><bdi>${visible(shown)}</bdi></h2><${Button} kind="quiet" icon="close" label="Choose no token" keys="Escape" onClick=${() => replaceQuery({ at: null })} /></div>
     <${Facts} tokens=${tokens} index=${index} other=${other} origin=${origin} />
-    <div class="stack tight"><div class="row"><h3 class="grow">What could stand here</h3><span class="tiny muted">raw · after processors</span></div>
+    <div class="stack tight"><div class="row"><h3 class="grow">What could stand here</h3><span class="tiny muted">${candidates?.processed_logprob ? "raw · after processors" : "raw"}</span></div>
       ${!no && html`<label class="visually-hidden" for="candidate-search">Search tokens</label><input id="candidate-search" class="input" type="search" placeholder="Search all tokens" value=${search} onInput=${(/** @type {any} */ event) => setSearch(event.currentTarget.value)} onKeyDown=${(/** @type {any} */ event) => ["Enter", "Escape"].includes(event.key) && event.currentTarget.blur()} />`}
       ${candidates ? html`<${CandidateList} candidates=${candidates} current=${row} taken=${tokens.ids[index]} onTake=${take} />`
         : stored && !search ? html`<${AlternativesTable} tokens=${stored} index=${position - stored.start} />` : html`<${Loading} />`}

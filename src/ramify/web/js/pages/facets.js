@@ -16,7 +16,9 @@ export function FacetsPage() {
   const [chosen, setChosen] = useState(/** @type {number | "new" | null} */ (null));
   const counts = useLoaded(() => api.counts(), [changed.value]).value?.items ?? [];
   const waiting = useLoaded(() => api.unanswered({ state: "waiting", limit: 100 }), [changed.value]);
-  const all = facets.value;
+  // A facet stands behind the one it inherits from.
+  const path = (/** @type {any} */ each) => [...each.effective.chain].reverse().join("\u0000");
+  const all = [...facets.value].sort((a, b) => (path(a) < path(b) ? -1 : 1));
   const current = chosen === "new" ? null : all.find((each) => each.id === chosen) ?? all.find((each) => each.name === facetName.value) ?? all[0] ?? null;
   const making = chosen === "new" || !all.length;
   useKeys("Facets", [{ keys: "N", says: "new facet", act: () => setChosen("new") }], []);
@@ -24,7 +26,7 @@ export function FacetsPage() {
     const done = await act(() => api.answer(each.id, {}));
     if (done?.sample_id) go(["samples", done.sample_id]);
   };
-  return html`<div class="page-body"><div class="page-head"><div class="grow"><h1>Facets</h1><p class="muted">A facet is a purpose. Under each, completions are rated, compared and approved on their own terms.</p></div>
+  return html`<div class="page-body"><div class="page-head"><div class="grow" style=${{ flexBasis: "260px" }}><h1>Facets</h1><p class="muted">A facet is a purpose. Under each, completions are rated, compared and approved on their own terms.</p></div>
       <${Button} kind="primary" icon="plus" keys="N" onClick=${() => setChosen("new")}>New facet<//></div>
     <div class="facet-grid">
       <nav class="card" aria-label="Facets"><div class="body stack tight">${all.length ? all.map((each) => {

@@ -13,7 +13,7 @@ export function HistoryPage() {
   useEffect(() => setMore({ items: [], next: first.value?.next ?? null }), [first.value]);
   const items = [...(first.value?.items ?? []), ...more.items];
   const further = () => api.history({ limit: 100, after: more.next }).then((page) => setMore({ items: [...more.items, ...page.items], next: page.next }), sayError);
-  return html`<div class="page-body"><div class="page-head"><div class="grow"><h1>History</h1><p class="muted">Every change of the workspace, kept with it. Undo and redo outlive a reload.</p></div>
+  return html`<div class="page-body"><div class="page-head"><div class="grow" style=${{ flexBasis: "260px" }}><h1>History</h1><p class="muted">Every change of the workspace, kept with it. Undo and redo outlive a reload.</p></div>
       <${Button} icon="undo" keys="Z" onClick=${undo}>Undo<//><${Button} icon="redo" keys="Shift+Z" onClick=${redo}>Redo<//></div>
     ${first.error ? html`<${Failure} error=${first.error} again=${first.again} />` : !first.value ? html`<${Loading} />` : !items.length ? html`<${Empty} title="Nothing was done yet" />`
       : html`<ol class="card timeline">${items.map((each) => html`<${Step} key=${each.id} step=${each} />`)}</ol>${more.next && html`<div class="row" style=${{ justifyContent: "center", marginTop: "14px" }}><${Button} onClick=${further}>Older<//></div>`}`}</div>`;
