@@ -31,6 +31,7 @@ def one_of_two(rank: int, folder: Path, port: int) -> None:
     os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1",
                    "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}  # fmt: skip
     torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo")
     go(folder, 1)
 
 

@@ -4,7 +4,6 @@ Every process plans the same steps and takes every so-manieth pass of each; grad
 A step's loss is a sum over its whole weight, which all know beforehand, so the number of devices changes no loss.
 """
 
-import os
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -17,10 +16,12 @@ class Devices:
 
     def __init__(self) -> None:
         self.count, self.rank = 1, 0
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if torch.distributed.is_available() and (
+            torch.distributed.is_initialized() or torch.distributed.is_torchelastic_launched()
+        ):
             from accelerate import PartialState
 
-            state = PartialState()
+            state = PartialState(cpu=not torch.cuda.is_available())
             self.count, self.rank, self._own = state.num_processes, state.process_index, state.device
         else:
             self._own = torch.device("cuda" if torch.cuda.is_available() else "cpu")

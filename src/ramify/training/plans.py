@@ -116,7 +116,12 @@ class TrainingPlan:
 
     def to_data(self) -> dict[str, Any]:
         """As YAML or JSON has it; `plan_from(to_data())` is this plan again."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        data: dict[str, Any] = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        if self.train.batch_size is not None:
+            data["train"].pop("tokens_per_step")
+        if self.train.optimizer != "muon":
+            data["train"].pop("matrix_learning_rate")
+        return data
 
 
 def _share(facet: str) -> dict[str, Any]:
