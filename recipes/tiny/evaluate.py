@@ -179,7 +179,9 @@ def report(model: Measured, losses: tuple[float, float] | None, training: Iterab
     if losses:
         table.append(("Held-out TinyStories", f"{losses[0]:.3f} nats a token, {losses[1]:.3f} bits a byte"))
     lines = ["| measure | result |", "|---|---|", *(f"| {what} | {result} |" for what, result in table), ""]
-    settings = f"Temperature {SAMPLING['temperature']}, top_p {SAMPLING['top_p']}, at most {SAMPLING['max_new_tokens']} new tokens."
+    settings = (
+        f"Temperature {SAMPLING['temperature']}, top_p {SAMPLING['top_p']}, at most {SAMPLING['max_new_tokens']} new tokens."
+    )
     lines += ["### Ten stories, seeds 0 to 9", "", settings, ""]
     for seed, sample in enumerate(stories):
         lines += [f"**Seed {seed}**{'' if sample.ended else ' (cut at 400 tokens)'}", "", *_quoted(sample.text), ""]
