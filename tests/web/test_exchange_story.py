@@ -195,6 +195,7 @@ def test_a_file_comes_in_is_mended_and_goes_out_by_mouse_and_keys(
     assert studio.get("/api/imports")["items"][0]["report"]["samples_matched"] == 6
 
 
+@pytest.mark.slow
 def test_a_trial_lists_every_bad_record_and_a_duplicate_is_put_away(
     open_page: Callable[..., Page], studio: Studio, tmp_path: Path
 ) -> None:

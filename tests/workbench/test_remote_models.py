@@ -382,5 +382,6 @@ def test_anthropics_messages_make_completions_in_the_workspace(
         ws.generate(ws.samples.add("Once"), model="anthropic:claude-small", max_new_tokens=3)
     ws.close()
     kept = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
-    assert b"claude-small" in kept
+    if not ws.database.where.startswith("postgresql"):
+        assert b"claude-small" in kept
     assert KEY.encode() not in kept

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Train a model on completions and judgements: check, sft, dpo, kto, report; or from scratch: tokenizer, pretrain.",
+    help="Train on completions and judgements: check, sft, dpo, kto, report; or from scratch: tokenizer, pretrain.",
     no_args_is_help=True,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
