@@ -48,7 +48,7 @@ def run(
     job: Annotated[str | None, _job("--job", metavar="JOB", help="Go on with a job that was interrupted.")] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", metavar="NAME", help="Local or remote; unset: tiny.", rich_help_panel=options.MODEL),
+        options.model_option("Local or remote; unset: tiny."),
     ] = None,
     prompt_column: Annotated[
         str | None, _job("--prompt-column", metavar="NAME", help="Which column of plain rows holds the prompt.")

@@ -26,13 +26,7 @@ At = Annotated[
 Title = Annotated[str | None, typer.Option("--title", metavar="TEXT", help="Begin another tree beside the sample's first.")]
 Model = Annotated[
     str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="NAME",
-        help="Unset: the tree's own; for the first tree the facet's target, else the workspace's.",
-        rich_help_panel=options.MODEL,
-    ),
+    options.model_option("Unset: the tree's own; for the first tree the facet's target, else the workspace's."),
 ]
 
 

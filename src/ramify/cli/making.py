@@ -27,13 +27,7 @@ __all__ = ["COMMANDS", "show"]
 
 Models = Annotated[
     list[str] | None,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="NAME",
-        help="As in `ramify complete`; may be repeated. Unset: the facet's target, else the workspace's.",
-        rich_help_panel=options.MODEL,
-    ),
+    options.model_option("As in `ramify complete`; may be repeated. Unset: the facet's target, else the workspace's."),
 ]
 Samples = Annotated[
     list[int] | None,
@@ -170,16 +164,7 @@ def continue_(
     as_json: AsJson = False,
     quiet: Quiet = False,
     workspace: Where = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="NAME",
-            help="Unset: the one that made it, else the workspace's.",
-            rich_help_panel=options.MODEL,
-        ),
-    ] = None,
+    model: Annotated[str | None, options.model_option("Unset: the one that made it, else the workspace's.")] = None,
     preset: options.PresetName = None,
     *,
     settings: dict[str, Any],

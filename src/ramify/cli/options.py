@@ -79,8 +79,21 @@ def _model_option(*names: str, metavar: str | None = None, help: str) -> Any:
     return typer.Option(*names, metavar=metavar, help=help, rich_help_panel=MODEL)
 
 
-ModelName = Annotated[
-    str, _model_option("--model", "-m", metavar="NAME", help="A name of `ramify models list`, a folder, or hf:org/name.")
+def model_option(help: str) -> Any:
+    """--model of a command where leaving it out means something of its own, which `help` says."""
+    return _model_option("--model", "-m", metavar="NAME", help=help)
+
+
+ModelName = Annotated[str, model_option("A name of `ramify models list`, a folder, or hf:org/name.")]
+ImportFolders = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--files",
+        metavar="FOLDER",
+        exists=True,
+        file_okay=False,
+        help="A folder from which files may be imported by path; may be repeated. Unset: only what is uploaded.",
+    ),
 ]
 PresetName = Annotated[
     str | None, _model_option("--preset", metavar="NAME", help=f"Settings by name, under those given: {', '.join(PRESETS)}.")

@@ -29,16 +29,7 @@ def score(
     every: bulk.Every = False,
     filter_: Filter = None,
     group: bulk.Group = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="NAME",
-            help="Unset: the facet's target, else the workspace's.",
-            rich_help_panel=options.MODEL,
-        ),
-    ] = None,
+    model: Annotated[str | None, options.model_option("Unset: the facet's target, else the workspace's.")] = None,
     facet: Annotated[
         str | None,
         typer.Option("--facet", metavar="NAME", help="Take this facet's target model, and say if its thresholds are reached."),

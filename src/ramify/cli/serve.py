@@ -2,7 +2,6 @@
 
 import contextlib
 import secrets
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -32,16 +31,7 @@ def serve(
         str | None,
         typer.Option("--workspace", "-w", metavar="PATH|URL", help="A workspace to serve under /api; unset: none."),
     ] = None,
-    files: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--files",
-            metavar="FOLDER",
-            exists=True,
-            file_okay=False,
-            help="A folder from which files may be imported by path; may be repeated. Unset: only what is uploaded.",
-        ),
-    ] = None,
+    files: options.ImportFolders = None,
     host: Annotated[str, typer.Option(help="The address to listen on; unset: this machine alone can reach it.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     allow_host: Annotated[

@@ -38,16 +38,7 @@ def studio(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help=f"0 takes a free one; unset: {PORT}, or a free one where it is taken.")
     ] = None,
-    files: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--files",
-            metavar="FOLDER",
-            exists=True,
-            file_okay=False,
-            help="A folder from which files may be imported by path; may be repeated. Unset: only what is uploaded.",
-        ),
-    ] = None,
+    files: options.ImportFolders = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
     demo: Annotated[
         bool, typer.Option("--demo", help="Fill a workspace that is not there yet with a demonstration; takes some seconds.")

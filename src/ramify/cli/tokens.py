@@ -49,16 +49,7 @@ def tokens(
     ] = False,
     quiet: Quiet = False,
     workspace: Where = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="NAME",
-            help="Unset: the facet's target, else the workspace's.",
-            rich_help_panel=options.MODEL,
-        ),
-    ] = None,
+    model: Annotated[str | None, options.model_option("Unset: the facet's target, else the workspace's.")] = None,
     preset: options.PresetName = None,
     *,
     settings: dict[str, Any],

@@ -41,16 +41,7 @@ def why_not(
     shown: Annotated[int, typer.Option("--show", metavar="N", min=1, help="How many of the likeliest.")] = 8,
     as_json: Annotated[bool, typer.Option("--json", help="One object.")] = False,
     workspace: Where = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="NAME",
-            help="Unset: tiny, or the one that made the completion.",
-            rich_help_panel=options.MODEL,
-        ),
-    ] = None,
+    model: Annotated[str | None, options.model_option("Unset: tiny, or the one that made the completion.")] = None,
     preset: options.PresetName = None,
     *,
     settings: dict[str, Any],

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from ramify.errors import UnsupportedError
+
 __all__ = ["NAME", "PACKED", "causal_attention", "packed_attention", "register"]
 
 NAME = "ramify_causal"
@@ -38,10 +40,10 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """query (1, H, T, D); key, value (1, G, T, D) with H a multiple of G; ramify_lengths: of the rows, T in all.
 
-    Returns (1, T, H, D_v). Raises NotImplementedError for attention with a soft cap or sinks; who packs tries it first.
+    Returns (1, T, H, D_v). Raises UnsupportedError for attention with a soft cap or sinks; who packs tries it first.
     """
     if softcap is not None or s_aux is not None:
-        raise NotImplementedError("packed attention with a soft cap or sinks")
+        raise UnsupportedError("attention with a soft cap or sinks cannot be packed")
     grouped = query.shape[1] != key.shape[1]
     mixed = []
     at = 0

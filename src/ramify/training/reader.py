@@ -103,7 +103,7 @@ class Reader:
             with torch.no_grad():
                 said = self._causal(**given).logits
                 made = self._head(self._body(**given).last_hidden_state)
-        except (NotImplementedError, TypeError) as error:
+        except (UnsupportedError, TypeError) as error:
             raise self._unpackable() from error
         finally:
             self.model.train(was_training)

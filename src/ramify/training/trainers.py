@@ -1,4 +1,4 @@
-"""Training on examples, for pretraining and for fine-tuning on prompt → completion rows; `run.py` does whole runs by a plan.
+"""Training on examples, for pretraining and for fine-tuning on prompt → completion rows; `runs.py` does whole runs by a plan.
 
 Sources: Jordan et al. 2024, "Muon"; Liu et al. 2025, "Muon is Scalable for LLM Training"; Loshchilov and Hutter 2019, "Decoupled
 Weight Decay".

@@ -118,7 +118,7 @@ def imports(desk: DeskState) -> Items[ImportShape]:
 
 
 @router.get("/imports/{import_key}")
-def getimport_shape(desk: DeskState, import_key: str) -> ImportShape:
+def get_import(desk: DeskState, import_key: str) -> ImportShape:
     """How far an import is, or what it did."""
     return import_shape(desk.tasks.get(import_key, "import"))
 
