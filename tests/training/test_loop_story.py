@@ -22,7 +22,6 @@ def test_a_preferred_style_is_learned_from_a_few_pairs(tmp_path: Path) -> None:
     pairs = told.report.pairs["validation"]
     assert pairs["margin_after"] > pairs["margin_before"] + 5
     assert told.report.losses["validation"]["after"] < told.report.losses["validation"]["before"]
-    assert told.shown_after > told.shown_before
 
 
 # A style that touches every sentence moves the model further than the mark for other text allows: 6.1 % at seed 0.
