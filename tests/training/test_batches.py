@@ -91,7 +91,7 @@ def test_a_model_that_cannot_be_packed_is_refused() -> None:
     from ramify.models.loading import resolve
     from ramify.training.models import load_folder
 
-    for name in ("mamba", "bloom"):
+    for name in ("mamba", "bloom", "gemma2"):
         with pytest.raises(UnsupportedError, match="cannot be packed"):
             Reader(load_folder(resolve(models_made_here.folder(name))), packing=True)
 

@@ -16,7 +16,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAMIFY_HOME", str(tmp_path / "home"))
 
 
-@pytest.mark.slow
 def test_a_preferred_style_is_learned_from_a_few_pairs(tmp_path: Path) -> None:
     told = story.tell(story.STYLES["moral"], 0, tmp_path, count=12, held=4, judged=4)
     pairs = told.report.pairs["validation"]

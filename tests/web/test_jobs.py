@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.sync_api import Page, expect
 from tests.web.conftest import Studio
 from tests.web.test_story import wait_for
@@ -62,7 +61,6 @@ def test_a_job_is_started_from_prompts_watched_and_its_answers_downloaded(
     assert [row["text"] for row in json.loads((tmp_path / "answers").read_text())] == texts
 
 
-@pytest.mark.slow
 def test_a_file_with_bad_rows_shows_what_went_wrong_and_can_be_tried_again(
     open_page: Callable[..., Page], studio: Studio, tmp_path: Path
 ) -> None:

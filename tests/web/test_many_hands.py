@@ -72,7 +72,6 @@ def test_different_models_answer_at_once_each_with_its_own_tokens(
     expect(page.locator(".tokens [data-i]")).to_have_count(len(tokens["ids"]))
 
 
-@pytest.mark.slow
 def test_what_a_remote_model_cannot_do_is_greyed_with_the_reason(
     open_page: Callable[..., Page], studio: Studio, endpoint: Server
 ) -> None:

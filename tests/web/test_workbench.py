@@ -3,13 +3,11 @@
 import re
 from collections.abc import Callable
 
-import pytest
 from playwright.sync_api import Page, Route, expect
 from tests.web.conftest import Studio
 from tests.web.test_story import wait_for
 
 
-@pytest.mark.slow  # its last step, undoing a bulk tag, failed twice in company; the cause is not known
 def test_many_samples_are_filtered_and_changed_at_once(open_page: Callable[..., Page], studio: Studio) -> None:
     made = [studio.post("/api/samples", prompt=f"Filtered {at}", group=f"many/{at % 2}")["id"] for at in range(210)]
     page = open_page(start=f"{studio.start}")
@@ -57,7 +55,9 @@ def test_many_samples_are_filtered_and_changed_at_once(open_page: Callable[..., 
     tag = wait_for(page, lambda: [t for t in studio.get("/api/tags")["items"] if t["name"] == "chosen"], "a tag")[0]
     assert tag["samples"] == 208
     page.get_by_role("button", name="Undo").first.click()
-    wait_for(page, lambda: not [t for t in studio.get("/api/tags")["items"] if t["samples"]], "taken back in one step")
+    # Of this tag: other tests of the workspace may have left others.
+    left = lambda: [t for t in studio.get("/api/tags")["items"] if t["name"] == "chosen" and t["samples"]]  # noqa: E731
+    wait_for(page, lambda: not left(), "taken back in one step")
     studio.post("/api/samples/bulk", ids=made, action="delete")
 
 
