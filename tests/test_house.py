@@ -2,6 +2,7 @@
 
 import ast
 import subprocess
+import tempfile
 from importlib import import_module
 from pathlib import Path
 
@@ -52,7 +53,9 @@ def test_the_packages_public_names_exist_and_are_listed() -> None:
 
 
 def test_no_file_holds_a_path_of_the_machine_it_was_written_on() -> None:
-    private = [str(ROOT), str(ROOT.parent) + "/", *([str(Path.home()) + "/"] if len(str(Path.home())) > 5 else [])]
+    # A checkout in the folder for temporary files says nothing of a machine by that folder's name.
+    parent = [] if ROOT.parent == Path(tempfile.gettempdir()) else [str(ROOT.parent) + "/"]
+    private = [str(ROOT), *parent, *([str(Path.home()) + "/"] if len(str(Path.home())) > 5 else [])]
     found = [
         f"{file.relative_to(ROOT)}: {place}"
         for file in files()

@@ -72,7 +72,7 @@ def parts(answer: Answered) -> tuple[int, dict[str, str], Any]:
 def test_it_says_what_the_application_says(full: Full, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = full.live.server.models.admissions()["tiny"].refused
     quick = full.answer(path, ASK[path])
-    monkeypatch.setattr(turning_away, "asked_of", lambda data: None)
+    monkeypatch.setattr(turning_away, "plain_request", lambda data: None)
     usual = full.answer(path, ASK[path])
     assert parts(quick) == parts(usual)
     assert (quick.status, quick.headers["retry-after"]) == (429, usual.headers["retry-after"])
@@ -116,7 +116,7 @@ def test_a_request_that_is_not_plain_goes_the_usual_way(full: Full) -> None:
     kind = b"content-type: application/json\r\n"
     length = b"content-length: %d\r\n" % len(content)
     plain = head + kind + length + b"\r\n" + content
-    found = turning_away.asked_of(plain)
+    found = turning_away.plain_request(plain)
     assert found is not None
     assert (found.path, found.body, found.complete, found.model("tiny")) == (COMPLETIONS, content, True, "tiny")
     usual = {
@@ -129,7 +129,7 @@ def test_a_request_that_is_not_plain_goes_the_usual_way(full: Full) -> None:
         "another type": (head + b"content-type: text/plain\r\n" + length + b"\r\n" + content, 415),
     }
     for name, (request, status) in usual.items():
-        asked = turning_away.asked_of(request)
+        asked = turning_away.plain_request(request)
         assert asked is None or asked.model("tiny") is None, name
         assert full.raw(request).status == status, name
 

@@ -185,10 +185,10 @@ def test_a_job_that_has_ended_can_be_forgotten_with_all_its_rows(db: Database) -
 
 
 def test_files_that_a_server_was_given_are_listed_newest_first(db: Database) -> None:
-    keys = [db.uploads.fresh_key() for _ in range(2)]
-    made = [db.uploads.add(key, f"{i}.jsonl", purpose="batch", size_bytes=i) for i, key in enumerate(keys)]
-    assert db.uploads.list() == made[::-1]
-    assert db.uploads.list(before=keys[1]) == [made[0]]
-    db.uploads.delete(keys[0])
+    keys = [db.files.fresh_key() for _ in range(2)]
+    made = [db.files.add(key, f"{i}.jsonl", purpose="batch", size_bytes=i) for i, key in enumerate(keys)]
+    assert db.files.list() == made[::-1]
+    assert db.files.list(before=keys[1]) == [made[0]]
+    db.files.delete(keys[0])
     with pytest.raises(NotFoundError, match="there is no file"):
-        db.uploads.get(keys[0])
+        db.files.get(keys[0])

@@ -1,7 +1,6 @@
 """The whole loop on the embedded model: judged pairs, SFT, DPO, and the model tells its stories as the person prefers.
 
-The short form is one style with few prompts; the whole story (three styles, three seeds, forty prompts) takes minutes and runs
-with the slow tests.
+The short form is one style with few prompts and takes half a minute; the whole story is three styles, three seeds, forty prompts.
 """
 
 from pathlib import Path
@@ -16,6 +15,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAMIFY_HOME", str(tmp_path / "home"))
 
 
+@pytest.mark.slow
 def test_a_preferred_style_is_learned_from_a_few_pairs(tmp_path: Path) -> None:
     told = story.tell(story.STYLES["moral"], 0, tmp_path, count=12, held=4, judged=4)
     pairs = told.report.pairs["validation"]

@@ -18,10 +18,10 @@ from ramify.data_types import CreateBatchCompletionsRequest
 from ramify.exchange.entries import Record
 from ramify.exchange.files import opened
 from ramify.exchange.json_records import read_json
-from ramify.store.job_records import ENDED, JobRecord, UploadRecord
-from ramify.store.uploads import Uploads
+from ramify.store.files import Files
+from ramify.store.job_records import ENDED, FileRecord, JobRecord
 
-__all__ = ["router", "save_upload"]
+__all__ = ["router", "save_file"]
 
 router = APIRouter()
 openai = APIRouter(prefix="/v1", tags=["OpenAI"])
@@ -39,12 +39,12 @@ def upload(
     server: ServerState, file: Annotated[UploadFile, File()], purpose: Annotated[Literal["batch", "user_data"], Form()]
 ) -> dict[str, Any]:
     """Keep a file. purpose "batch": its lines are requests."""
-    return _file(save_upload(service_of(server), file, purpose))
+    return _file(save_file(service_of(server), file, purpose))
 
 
-def save_upload(service: JobService, file: UploadFile, purpose: str) -> UploadRecord:
+def save_file(service: JobService, file: UploadFile, purpose: str) -> FileRecord:
     """Stream a file to disk under a name of ours; its own is only remembered."""
-    key, size = Uploads.fresh_key(), 0
+    key, size = Files.fresh_key(), 0
     path = service.folder / key
     part = path.with_name(f".{key}.part")
     try:
@@ -56,7 +56,7 @@ def save_upload(service: JobService, file: UploadFile, purpose: str) -> UploadRe
     finally:
         part.unlink(missing_ok=True)
     name = (file.filename or key)[:200].encode("utf-8", "replace").decode().replace("\0", "")
-    return service.database.uploads.add(key, name, purpose=purpose, size_bytes=size)
+    return service.database.files.add(key, name, purpose=purpose, size_bytes=size)
 
 
 @openai.get("/files")
@@ -68,21 +68,21 @@ def files(
     order: Literal["desc"] = "desc",
 ) -> dict[str, Any]:
     """The newest files first."""
-    found = service_of(server).database.uploads.list(purpose=purpose, limit=limit + 1, before=after)
+    found = service_of(server).database.files.list(purpose=purpose, limit=limit + 1, before=after)
     return _page([_file(each) for each in found[:limit]], more=len(found) > limit)
 
 
 @openai.get("/files/{key}")
 def file(server: ServerState, key: str) -> dict[str, Any]:
     """One of them."""
-    return _file(service_of(server).database.uploads.get(key))
+    return _file(service_of(server).database.files.get(key))
 
 
 @openai.get("/files/{key}/content", response_class=Response)
 def content(server: ServerState, key: str) -> Response:
     """What is in it."""
     service = service_of(server)
-    found = service.database.uploads.get(key)
+    found = service.database.files.get(key)
     return FileResponse(service.path_of(found), media_type="application/octet-stream", filename=found.name)
 
 
@@ -90,13 +90,13 @@ def content(server: ServerState, key: str) -> Response:
 def delete(server: ServerState, key: str) -> dict[str, Any]:
     """Forget it, and remove its content. A job that reads it at this moment has read it already, or fails."""
     service = service_of(server)
-    found = service.database.uploads.get(key)
-    service.database.uploads.delete(key)
+    found = service.database.files.get(key)
+    service.database.files.delete(key)
     (service.folder / found.key).unlink(missing_ok=True)
     return {"id": key, "object": "file", "deleted": True}
 
 
-def _file(found: UploadRecord) -> dict[str, Any]:
+def _file(found: FileRecord) -> dict[str, Any]:
     return {
         "id": found.key,
         "object": "file",
@@ -131,12 +131,12 @@ class NewBatch(BaseModel):
 def create_batch(server: ServerState, body: Annotated[NewBatch, Body()]) -> dict[str, Any]:
     """Start a batch. All of its lines ask one model, the first line's."""
     service = service_of(server)
-    given = service.database.uploads.get(body.input_file_id)
+    given = service.database.files.get(body.input_file_id)
     path = service.path_of(given)
     seconds = int(body.completion_window[:-1]) * 3600
     if seconds > MOST_RUNTIME_S:
         raise ApiError(400, f"completion_window is {body.completion_window}; at most 48h", param="completion_window")
-    output, error = Uploads.fresh_key(), Uploads.fresh_key()
+    output, error = Files.fresh_key(), Files.fresh_key()
     extra = {"input_file": given.key, "output_file": output, "error_file": error, "endpoint": body.endpoint}
     spec = JobSpec(
         model=_first_model(str(path)) or server.models.default,

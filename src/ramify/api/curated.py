@@ -17,7 +17,7 @@ __all__ = ["Choice", "choose", "curated_names"]
 
 log = logging.getLogger(__name__)
 
-Asked = str | Sequence[int] | Sequence[Mapping[str, Any]]
+Prompt = str | Sequence[int] | Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Choice:
     kept: tuple[Kept | None, ...]
 
 
-def choose(server: Server, name: str | None, prompts: Sequence[Asked]) -> Choice:
+def choose(server: Server, name: str | None, prompts: Sequence[Prompt]) -> Choice:
     """Who answers a request for `name`; reads the workspace, so it is no call for the event loop.
 
     Raises ModelNotFoundError for a model or facet that is not there, InputError for prompts of token ids under a facet.
@@ -62,7 +62,7 @@ def curated_names(server: Server) -> list[str]:
     return [f"{server.models.default}@{facet.name}" for facet in server.workspace.facets.list()]
 
 
-def _approved(workspace: Workspace, facet: str, asked: Asked) -> Kept | None:
+def _approved(workspace: Workspace, facet: str, asked: Prompt) -> Kept | None:
     prompt = _matchable(asked)
     for sample in (each for each in workspace.samples.find(prompt) if not each.archived):
         for each in workspace.facets.chain(facet):
@@ -78,7 +78,7 @@ def _approved(workspace: Workspace, facet: str, asked: Asked) -> Kept | None:
     return None
 
 
-def _matchable(asked: Asked) -> Any:
+def _matchable(asked: Prompt) -> Any:
     if isinstance(asked, str):
         return asked
     if asked and isinstance(asked[0], Mapping):

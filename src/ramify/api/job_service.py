@@ -21,7 +21,7 @@ from ramify.errors import ModelNotFoundError, RamifyError
 from ramify.models.registry import Registry
 from ramify.settings import Settings
 from ramify.store.database import Database
-from ramify.store.job_records import ENDED, JobRecord, UploadRecord
+from ramify.store.job_records import ENDED, FileRecord, JobRecord
 from ramify.workbench.asking import AnyModel
 
 __all__ = ["JobService", "service_of"]
@@ -97,7 +97,7 @@ class JobService:
 
     # ------------------------------------------------------------ files
 
-    def path_of(self, file: UploadRecord) -> Path:
+    def path_of(self, file: FileRecord) -> Path:
         """Where its content lies. Raises ApiError 404 where it is gone."""
         path = self.folder / file.key
         if not path.is_file():
@@ -113,7 +113,7 @@ class JobService:
                 continue
             found[kind] = key
             size = (self.folder / key).stat().st_size
-            self.database.uploads.add(key, f"{job.key}_{kind}.jsonl", purpose="batch_output", size_bytes=size)
+            self.database.files.add(key, f"{job.key}_{kind}.jsonl", purpose="batch_output", size_bytes=size)
         return found
 
     # ------------------------------------------------------------ at work

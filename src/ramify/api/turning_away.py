@@ -21,7 +21,7 @@ from ramify.api.auth import SHIELDS, Door
 from ramify.api.errors import ApiError, error_response
 from ramify.api.state import Server
 
-__all__ = ["Asked", "TurnsAway", "asked_of", "turning_away"]
+__all__ = ["PlainRequest", "TurnsAway", "plain_request", "turning_away"]
 
 LARGEST_BYTES = 65536
 """Of a request that is judged here."""
@@ -34,7 +34,7 @@ NAMED_IN_QUERY = frozenset({"/v1/llm/completions-sync", "/v1/llm/completions-str
 UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
 
 
-class Asked:
+class PlainRequest:
     """A request for completions as far as it must be known to refuse it."""
 
     __slots__ = ("body", "headers", "path", "query", "size_bytes")
@@ -60,7 +60,7 @@ class Asked:
         return name if isinstance(name, str) else None
 
 
-def asked_of(data: bytes) -> Asked | None:
+def plain_request(data: bytes) -> PlainRequest | None:
     """The request in what a connection said so far; None where it is no plain request for completions."""
     head, ended, body = data.partition(b"\r\n\r\n")
     first, *lines = head.split(b"\r\n")
@@ -81,7 +81,7 @@ def asked_of(data: bytes) -> Asked | None:
         return None
     if not fields.get(b"content-type", b"").lower().startswith(b"application/json"):
         return None
-    return Asked(path, (asked[2] or b"").decode(), Headers(raw=list(fields.items())), int(size), body)
+    return PlainRequest(path, (asked[2] or b"").decode(), Headers(raw=list(fields.items())), int(size), body)
 
 
 class TurnsAway(H11Protocol):
@@ -100,7 +100,7 @@ class TurnsAway(H11Protocol):
             super().data_received(data)
             return
         data, self._held = self._held + data, b""
-        asked = asked_of(data)
+        asked = plain_request(data)
         if asked is None or self.server_state_of_app.draining or self.door.refusal("POST", asked.path, asked.headers) is not None:
             super().data_received(data)
         elif not asked.complete:
@@ -132,7 +132,7 @@ class TurnsAway(H11Protocol):
     def _between_requests(self) -> bool:
         return self.conn.our_state is h11.IDLE and self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
 
-    def _queue_of(self, asked: Asked) -> Admission | None:
+    def _queue_of(self, asked: PlainRequest) -> Admission | None:
         models = self.server_state_of_app.models
         name = asked.model(models.default)
         return None if name is None else models.admissions().get(name)

@@ -24,6 +24,7 @@ from ramify.store.bulk import BulkRuns
 from ramify.store.changes import Action, is_last, map_less
 from ramify.store.completions import Completions
 from ramify.store.facets import Facets
+from ramify.store.files import Files
 from ramify.store.filters import SavedFilters
 from ramify.store.history import History
 from ramify.store.job_leases import JobLeases
@@ -38,7 +39,6 @@ from ramify.store.settings import WorkspaceSettings
 from ramify.store.tags import Tags
 from ramify.store.tokenizations import Tokenizations
 from ramify.store.unanswered import Unanswered
-from ramify.store.uploads import Uploads
 from ramify.store.words import contains_words
 
 __all__ = ["Database"]
@@ -206,8 +206,8 @@ class Database:
         return JobLeases(self)
 
     @cached_property
-    def uploads(self) -> Uploads:
-        return Uploads(self)
+    def files(self) -> Files:
+        return Files(self)
 
     @cached_property
     def history(self) -> History:

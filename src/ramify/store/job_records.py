@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-__all__ = ["ENDED", "STATES", "JobRecord", "JobRow", "JobState", "NewResult", "UploadRecord"]
+__all__ = ["ENDED", "STATES", "FileRecord", "JobRecord", "JobRow", "JobState", "NewResult"]
 
 JobState = Literal["queued", "running", "completed", "failed", "cancelled"]
 STATES: tuple[JobState, ...] = ("queued", "running", "completed", "failed", "cancelled")
@@ -94,7 +94,7 @@ class NewResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UploadRecord:
+class FileRecord:
     """A file that a server was given."""
 
     id: int

@@ -447,8 +447,8 @@ job_runners = Table(
     Column("born", Float, nullable=False),
     Column("beat_at", Float, nullable=False),
 )
-uploads = Table(
-    "uploads",
+files = Table(
+    "files",
     metadata,
     _id(),
     Column("key", Text, nullable=False, unique=True),

@@ -352,15 +352,15 @@ CREATE TABLE jobs (
 	CONSTRAINT ck_jobs_state CHECK (state IN ('queued', 'running', 'completed', 'failed', 'cancelled')),
 	CONSTRAINT uq_jobs_key UNIQUE ("key")
 );
-CREATE TABLE uploads (
+CREATE TABLE files (
 	id INTEGER NOT NULL,
 	"key" TEXT NOT NULL,
 	name TEXT DEFAULT '' NOT NULL,
 	purpose TEXT DEFAULT '' NOT NULL,
 	size_bytes BIGINT NOT NULL,
 	created_at TEXT DEFAULT '' NOT NULL,
-	CONSTRAINT pk_uploads PRIMARY KEY (id),
-	CONSTRAINT uq_uploads_key UNIQUE ("key")
+	CONSTRAINT pk_files PRIMARY KEY (id),
+	CONSTRAINT uq_files_key UNIQUE ("key")
 );
 CREATE TABLE job_requests (
 	job_id INTEGER NOT NULL,

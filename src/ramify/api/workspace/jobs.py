@@ -11,8 +11,8 @@ from ramify.api.state import ServerState
 from ramify.api.workspace.shapes import Body, Config, Items, Limit, Shape
 from ramify.batch.jobs import told_of
 from ramify.batch.spec import MOST_RUNTIME_S, JobSpec
+from ramify.store.files import Files
 from ramify.store.job_records import JobRecord, JobState
-from ramify.store.uploads import Uploads
 
 __all__ = ["router"]
 
@@ -83,8 +83,8 @@ def list_jobs(server: ServerState, state: JobState | None = None, limit: Limit =
 def add_job(server: ServerState, body: NewJob) -> JobShape:
     """Start a job from prompts or an uploaded file; its answers become a file to download."""
     service = service_of(server)
-    source = None if body.file is None else service.path_of(service.database.uploads.get(body.file))
-    output, error = Uploads.fresh_key(), Uploads.fresh_key()
+    source = None if body.file is None else service.path_of(service.database.files.get(body.file))
+    output, error = Files.fresh_key(), Files.fresh_key()
     config: dict[str, JsonValue] = dict(body.config)
     seed = config.pop("seed", None)
     spec = JobSpec(

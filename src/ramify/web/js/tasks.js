@@ -1,7 +1,7 @@
 /** Long work on the server: followed as it goes, cancelled, and taken up again after a reload. */
 
 import { api } from "./api.js";
-import { useEffect, useState } from "./preact.js";
+import { useEffect, useRef, useState } from "./preact.js";
 import { listen } from "./sse.js";
 
 /** @import { Task } from "./types.js" */
@@ -30,20 +30,26 @@ export function followTask(key, take, gone) {
 
 /**
  * A task as it goes, with what it made when it has ended.
- * @template {Task} X @param {string | null} key @param {(key: string) => Promise<X>} load @param {(ended: X) => void} [onEnd] for one that was seen running
+ * @template {Task} X @param {string | null} key @param {(key: string) => Promise<X>} load @param {(ended: X) => void} [onEnd] for one that was seen running, or begun while the page is shown: a short one ends before it is looked at
  * @returns {X | null}
  */
 export function useTask(key, load, onEnd) {
   const [task, setTask] = useState(/** @type {X | null} */ (null));
+  const shown = useRef(false);
   useEffect(() => {
     let left = false, stop = () => {};
+    const begunHere = shown.current;
+    shown.current = true;
     setTask(null);
     if (!key) return;
     const gone = () => !left && setTask(null);
     load(key).then((first) => {
       if (left) return;
       setTask(first);
-      if (first.state !== "running") return;
+      if (first.state !== "running") {
+        if (begunHere) onEnd?.(first);
+        return;
+      }
       stop = followTask(key, (news) => {
         if (news.state === "running") setTask((before) => /** @type {X} */ ({ ...(before ?? first), ...news }));
         else load(key).then((whole) => {
@@ -59,13 +65,4 @@ export function useTask(key, load, onEnd) {
     };
   }, [key]);
   return task?.key === key ? task : null;
-}
-
-/** Give the browser a file to keep. @param {Blob} blob @param {string} name */
-export function keepFile(blob, name) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }

@@ -26,15 +26,15 @@ CREATE TABLE jobs (
 --
 CREATE INDEX ix_jobs_state ON jobs (state, id)
 --
-CREATE TABLE uploads (
+CREATE TABLE files (
 	id BIGINT NOT NULL,
 	key TEXT NOT NULL,
 	name TEXT COLLATE "C" DEFAULT '' NOT NULL,
 	purpose TEXT COLLATE "C" DEFAULT '' NOT NULL,
 	size_bytes BIGINT NOT NULL,
 	created_at TEXT COLLATE "C" DEFAULT '' NOT NULL,
-	CONSTRAINT pk_uploads PRIMARY KEY (id),
-	CONSTRAINT uq_uploads_key UNIQUE (key)
+	CONSTRAINT pk_files PRIMARY KEY (id),
+	CONSTRAINT uq_files_key UNIQUE (key)
 )
 --
 CREATE TABLE job_requests (

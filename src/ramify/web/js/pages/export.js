@@ -9,10 +9,11 @@ import { Failure, Loading, useLoaded } from "../components/states.js";
 import { TaskBar } from "../components/task_bar.js";
 import { facetPart, number, size } from "../domain/exchange.js";
 import { count, plural } from "../domain/text.js";
+import { keepFile } from "../keep_file.js";
 import { useKeys } from "../keyboard.js";
 import { html, useEffect, useState } from "../preact.js";
 import { act, changed, facetName, remembered, say, sayError } from "../state.js";
-import { keepFile, useTask } from "../tasks.js";
+import { useTask } from "../tasks.js";
 import { ExchangeHead } from "./exchange_tabs.js";
 import { ExportForm } from "./export_form.js";
 

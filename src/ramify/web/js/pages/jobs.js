@@ -7,6 +7,7 @@ import { confirm } from "../components/overlays.js";
 import { Empty, Failure, Loading, useLoaded } from "../components/states.js";
 import { SettingsForm } from "../components/settings_form.js";
 import { ago, count, duration, plural } from "../domain/text.js";
+import { keepFile } from "../keep_file.js";
 import { useKeys } from "../keyboard.js";
 import { html, useEffect, useState } from "../preact.js";
 import { act, sayError, targetModel } from "../state.js";
@@ -61,7 +62,7 @@ function Job({ job, open, onOpen, again }) {
       again();
     }
   };
-  const save = () => api.fileContent(job.output_file).then((content) => saved(content, job.output.includes("/") ? `${job.key}.jsonl` : job.output), sayError);
+  const save = () => api.fileContent(job.output_file).then((content) => keepFile(content, job.output.includes("/") ? `${job.key}.jsonl` : job.output), sayError);
   return html`<li class="card job" aria-label=${`Job ${job.key}`}><div class="body stack">
     <div class="row"><span class=${`mark ${MARKS[job.state]}`}>${job.cancelling && !over ? "ending…" : job.state}</span><strong class="clip grow"><bdi>${job.model}</bdi></strong>
       ${Object.entries(job.labels).map(([name, value]) => html`<span class="mark" key=${name}><bdi>${name}: ${value}</bdi></span>`)}<span class="faint tiny">${ago(job.created_at)}</span></div>
@@ -141,13 +142,4 @@ function answer(result) {
   const found = JSON.parse(result);
   const body = found.response?.body ?? found;
   return body.text ?? body.output?.text ?? body.choices?.[0]?.text ?? body.choices?.[0]?.message?.content ?? result;
-}
-
-/** @param {Blob} content @param {string} name */
-function saved(content, name) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(content);
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }

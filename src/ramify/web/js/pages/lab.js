@@ -8,6 +8,7 @@ import { confirm } from "../components/overlays.js";
 import { Empty, Failure, Loading, useLoaded } from "../components/states.js";
 import { withNews } from "../domain/lab.js";
 import { ago, count, plural } from "../domain/text.js";
+import { keepFile } from "../keep_file.js";
 import { useKeys } from "../keyboard.js";
 import { html, useEffect, useRef, useState } from "../preact.js";
 import { listen } from "../sse.js";
@@ -94,11 +95,7 @@ function RunPage({ id }) {
   const view = address.value.query.view ?? "report", run = report?.run;
   const compared = useLoaded(() => api.labComparison(id, { facet: facetName.value || null }), [id, facetName.value, changed.value, run?.state, view]);
   const cancel = () => run?.state === "running" && act(() => api.labCancel(id));
-  const download = (/** @type {"html" | "markdown"} */ form) => api.labFile(id, form).then((blob) => {
-    const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: `lab-${id}.${form === "html" ? "html" : "md"}` });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-  }, sayError);
+  const download = (/** @type {"html" | "markdown"} */ form) => api.labFile(id, form).then((blob) => keepFile(blob, `lab-${id}.${form === "html" ? "html" : "md"}`), sayError);
   useKeys("Lab", [
     { keys: "V", says: "report, blind votes", act: () => replaceQuery({ view: view === "votes" ? null : "votes" }) },
     { keys: "C", says: "stop the run", act: cancel },

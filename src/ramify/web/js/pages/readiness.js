@@ -10,7 +10,8 @@ import { TaskBar } from "../components/task_bar.js";
 import { count, fixed } from "../domain/text.js";
 import { html, useEffect, useRef, useState } from "../preact.js";
 import { changed, facetName, facets, models, sayError } from "../state.js";
-import { keepFile, useTask } from "../tasks.js";
+import { keepFile } from "../keep_file.js";
+import { useTask } from "../tasks.js";
 import { ExchangeHead } from "./exchange_tabs.js";
 
 /** @import * as T from "../types.js" */

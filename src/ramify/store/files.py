@@ -9,19 +9,19 @@ from sqlalchemy import Row, delete, insert, select
 from ramify.errors import NotFoundError
 from ramify.store import tables
 from ramify.store.changes import now
-from ramify.store.job_records import UploadRecord
+from ramify.store.job_records import FileRecord
 from ramify.store.jobs import reserved
 from ramify.store.records import moment
 
 if TYPE_CHECKING:
     from ramify.store.database import Database
 
-__all__ = ["Uploads"]
+__all__ = ["Files"]
 
-uploads = tables.uploads
+files = tables.files
 
 
-class Uploads:
+class Files:
     def __init__(self, database: "Database") -> None:
         self.database = database
 
@@ -29,31 +29,31 @@ class Uploads:
     def fresh_key() -> str:
         return f"file-{secrets.token_hex(12)}"
 
-    def add(self, key: str, name: str, *, purpose: str, size_bytes: int) -> UploadRecord:
+    def add(self, key: str, name: str, *, purpose: str, size_bytes: int) -> FileRecord:
         """Note a file whose content is on disk; one that is noted already stays as it is."""
         with self.database.writing() as connection:
-            if connection.execute(select(uploads.c.id).where(uploads.c.key == key)).scalar() is not None:
+            if connection.execute(select(files.c.id).where(files.c.key == key)).scalar() is not None:
                 return self.get(key)
-            (number,) = reserved(connection, uploads.name, 1)
+            (number,) = reserved(connection, files.name, 1)
             row = {"id": number, "key": key, "name": name, "purpose": purpose, "size_bytes": size_bytes, "created_at": now()}
-            connection.execute(insert(uploads).values(row))
+            connection.execute(insert(files).values(row))
         return self.get(key)
 
-    def get(self, key: str) -> UploadRecord:
+    def get(self, key: str) -> FileRecord:
         """Raises NotFoundError."""
         with self.database.reading() as connection:
-            found = connection.execute(select(uploads).where(uploads.c.key == key)).first()
+            found = connection.execute(select(files).where(files.c.key == key)).first()
         if found is None:
             raise NotFoundError(f"there is no file {key!r}")
         return _record(found)
 
-    def list(self, *, purpose: str | None = None, limit: int = 100, before: str | None = None) -> Sequence[UploadRecord]:
+    def list(self, *, purpose: str | None = None, limit: int = 100, before: str | None = None) -> Sequence[FileRecord]:
         """Newest first."""
-        query = select(uploads).order_by(uploads.c.id.desc()).limit(limit)
+        query = select(files).order_by(files.c.id.desc()).limit(limit)
         if purpose is not None:
-            query = query.where(uploads.c.purpose == purpose)
+            query = query.where(files.c.purpose == purpose)
         if before is not None:
-            query = query.where(uploads.c.id < self.get(before).id)
+            query = query.where(files.c.id < self.get(before).id)
         with self.database.reading() as connection:
             return [_record(row) for row in connection.execute(query)]
 
@@ -61,11 +61,11 @@ class Uploads:
         """Forget it. Raises NotFoundError."""
         self.get(key)
         with self.database.writing() as connection:
-            connection.execute(delete(uploads).where(uploads.c.key == key))
+            connection.execute(delete(files).where(files.c.key == key))
 
 
-def _record(row: Row[Any]) -> UploadRecord:
-    return UploadRecord(
+def _record(row: Row[Any]) -> FileRecord:
+    return FileRecord(
         id=row.id,
         key=row.key,
         name=row.name,
