@@ -61,7 +61,7 @@ def test_the_authors_story_by_mouse(open_page: Callable[..., Page], studio: Stud
     composer.get_by_text("Parameters").click()
     composer.get_by_label("max_new_tokens").fill("24")
     composer.get_by_role("button", name="Generate").click()
-    first = wait_for(page, lambda: [each for each in studio.completions(here) if not each["running"]], "a draft that ended")[0]
+    first = wait_for(page, lambda: [each for each in studio.completions(here) if each["finish_reason"]], "a draft that ended")[0]
     assert (first["draft"], first["truncated"], first["finish_reason"]) == (True, True, "length")
     assert first["text"].startswith(" there was a")
     assert first["spans"][0][2] == "prefill"

@@ -9,8 +9,9 @@ import queue
 import secrets
 import threading
 import time
+import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -70,6 +71,8 @@ class Drafting:
         self._lock = threading.Lock()
         self._runs: dict[int, _Run | RemoteRun] = {}
         self._growing: dict[int, Growing | RemoteRun] = {}
+        self._expected: weakref.WeakSet[Growing | RemoteRun] = weakref.WeakSet()
+        """In the workspace, or about to be, and not begun; what is given up before it begins leaves by itself."""
         self._events: deque[DraftEvent] = deque(maxlen=held_events)
         self._number = 0
         self._listeners: dict[int, Listener] = {}
@@ -112,7 +115,13 @@ class Drafting:
                 Growing.begun(self._database, model, beginning, one, request.seed)
                 for one, request in (zip(each, requests, strict=True) if not together else [(each[0], requests[0])] * n)
             ]
+            self.expect(drafts)
         return Prepared(model, requests, [drafts] if together else [[draft] for draft in drafts])
+
+    def expect(self, drafts: Iterable[Growing | RemoteRun]) -> None:
+        """Count drafts as running before others can see them: said inside the action that puts them into the workspace."""
+        with self._lock:
+            self._expected.update(drafts)
 
     def begin(self, prepared: "Prepared") -> list[int]:
         """Start what was prepared; returns the drafts' ids."""
@@ -121,6 +130,7 @@ class Drafting:
             for run in runs:
                 for draft in run.drafts:
                     self._runs[draft.id], self._growing[draft.id] = run, draft
+                    self._expected.discard(draft)
                     self._publish_begun(draft)
             if self._writer is None:
                 self._writer = threading.Thread(target=self._write, name="ramify-drafts", daemon=True)
@@ -146,6 +156,7 @@ class Drafting:
         with self._lock:
             for run in runs:
                 self._runs[run.id] = self._growing[run.id] = run
+                self._expected.discard(run)
                 self._publish_begun(run)
         for run in runs:
             run.start(self._tell_remote)
@@ -192,7 +203,7 @@ class Drafting:
 
     def is_running(self, draft_id: int) -> bool:
         with self._lock:
-            return draft_id in self._growing
+            return draft_id in self._growing or any(each.id == draft_id for each in self._expected)
 
     def close(self) -> None:
         """Cancel what runs, and return when all of it is on disk."""

@@ -8,6 +8,7 @@ import pytest
 from tests.api.listening import Live
 from tests.api.workspace.speaking import Event, Speaker
 
+from ramify.workbench.drafting import Drafting, Prepared
 from ramify.workbench.workspace import Workspace
 
 ENDLESS = {"max_new_tokens": 900, "ignore_eos": True, "temperature": 1.0}
@@ -150,6 +151,22 @@ def test_one_stream_carries_all_drafts_of_a_sample_and_each_is_whole(api: Speake
     for at, draft in enumerate(drafts):
         (alone,) = _start(api, sample, prefill=", there was", config={**config, "seed": 11 + at})
         assert api.ended(alone)["text"] == api.get(f"/completions/{draft}")["text"]
+
+
+def test_a_draft_is_running_from_the_moment_that_it_can_be_seen(
+    api: Speaker, sample: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, seen = Drafting.begin, list[Any]()
+
+    def looked_at_before(drafting: Drafting, prepared: Prepared) -> list[int]:
+        seen.extend(api.get(f"/samples/{sample['id']}/completions")["items"])
+        return begin(drafting, prepared)
+
+    monkeypatch.setattr(Drafting, "begin", looked_at_before)
+    (draft,) = _start(api, sample, config={"max_new_tokens": 2, "ignore_eos": True})
+    assert [(each["id"], each["running"], each["finish_reason"]) for each in seen] == [(draft, True, None)]
+    ended = api.ended(draft)
+    assert (ended["running"], ended["finish_reason"]) == (False, "length")
 
 
 def test_drafts_wait_in_a_list_until_they_are_saved_or_discarded(api: Speaker, sample: Any) -> None:

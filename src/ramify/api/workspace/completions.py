@@ -108,13 +108,19 @@ class CompletionChange(Body):
 def completion_shapes(desk: Desk, records: Sequence[CompletionRecord]) -> list[CompletionShape]:
     """Records with their judgements and measures, in their order."""
     ids = [record.id for record in records]
+    running = {id_ for id_ in ids if desk.drafting.is_running(id_)}
+    # A draft that ended after its record was read: neither running nor ended would be told of it.
+    ended = [record.id for record in records if record.draft and record.finish_reason is None and record.id not in running]
+    if ended:
+        anew = {record.id: record for record in desk.database.completions.get_many(ended)}
+        records = [anew.get(record.id, record) for record in records]
     with desk.database.reading():
         judgements, scores = judged(desk.database, ids), measured(desk.database, ids)
     return [
         CompletionShape.model_validate(
             {
                 **_plain(record),
-                "running": desk.drafting.is_running(record.id),
+                "running": record.id in running,
                 "ratings": judgements[record.id].ratings,
                 "approved": judgements[record.id].approved,
                 "scored": [{name: getattr(each, name) for name in Scored.model_fields} for each in scores[record.id]],

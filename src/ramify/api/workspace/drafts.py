@@ -66,6 +66,7 @@ def start_drafts(
             for each, sample, prefill in remote
             for run in remote_runs(desk.database, each, sample, settings, prefill=prefill, n=n, alternatives=ALTERNATIVES)
         ]
+        desk.drafting.expect(runs)
     started = [draft for each in ready for draft in desk.drafting.begin(each)] + desk.drafting.begin_remote(runs)
     return Items(items=completion_shapes(desk, desk.database.completions.get_many(started)))
 
