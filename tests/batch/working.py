@@ -97,7 +97,7 @@ def processes() -> Any:
     return context
 
 
-def run_to_the_end(where: str, key: str, log: str | None, step_s: float) -> None:
+def run_to_the_end(where: str, key: str, log: str | None, step_s: float, max_rows: int = 64) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     with Database.open(where) as db:
-        jobs.run(db, key, open_model=opener(None if log is None else Path(log), step_s))
+        jobs.run(db, key, open_model=opener(None if log is None else Path(log), step_s, max_rows=max_rows))
