@@ -3,11 +3,12 @@
 What a model wrote can never run there: the policy allows scripts of this server's files alone, none inline, and nothing from
 elsewhere; assigning markup to the page is refused by the browser itself (trusted types).
 
-The page names all modules, so that a browser asks for them at once and not one level of imports after the other, under an address
-that changes with their contents: what it has of them it never asks for again.
+The page names all modules that its first drawing needs, so that a browser asks for them at once and not one level of imports after
+the other, under an address that changes with their contents: what it has of them it never asks for again.
 """
 
 import hashlib
+import re
 from collections import deque
 from functools import lru_cache
 from pathlib import Path
@@ -38,6 +39,9 @@ FOR_EVER = {**HEADERS, "cache-control": "public, max-age=31536000, immutable"}
 FONTS = ("inter-latin-wght-normal.woff2", "source-serif-4-latin-wght-normal.woff2")
 """Those that every page needs: without them its first words would be drawn twice."""
 
+IMPORT = re.compile(r'(?:\bfrom|^import) ?"(\.[^"]+)"', re.MULTILINE)
+"""A module's import, or what it passes on."""
+
 router = APIRouter(include_in_schema=False)
 
 _given: deque[str] = deque(maxlen=8)
@@ -49,10 +53,7 @@ def page() -> Response:
     version = _version()
     if version not in _given:
         _given.append(version)
-    modules = [
-        file.relative_to(FOLDER).as_posix() for folder in ("vendor", "js") for file in sorted((FOLDER / folder).rglob("*.js"))
-    ]
-    early = [f'<link rel="modulepreload" href="/studio/{name}" />' for name in modules]
+    early = [f'<link rel="modulepreload" href="/studio/{name}" />' for name in _imported("js/main.js", version)]
     early += [
         f'<link rel="preload" href="/studio/vendor/fonts/{name}" as="font" type="font/woff2" crossorigin />' for name in FONTS
     ]
@@ -76,6 +77,19 @@ def _version() -> str:
     """Of all files as they are now. A file that is changed while the server runs has another address."""
     found = [(file, file.stat()) for file in FOLDER.rglob("*") if file.suffix in TYPES]
     return f"v-{_named(tuple(sorted((str(file), stat.st_mtime_ns, stat.st_size) for file, stat in found)))}"
+
+
+@lru_cache(maxsize=2)
+def _imported(first: str, version: str) -> list[str]:
+    """A module and all that it imports, but not what it brings later by `import()`. `version` is what the answer is kept by."""
+    found, left = [], [FOLDER / first]
+    while left:
+        file = left.pop()
+        name = file.relative_to(FOLDER).as_posix()
+        if name not in found and file.is_file():
+            found.append(name)
+            left += [(file.parent / path).resolve() for path in IMPORT.findall(file.read_text("utf-8"))]
+    return found
 
 
 @lru_cache(maxsize=2)

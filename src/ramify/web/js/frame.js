@@ -7,31 +7,10 @@ import { Button, Menu } from "./components/controls.js";
 import { KeyHelp, Question, Toasts, helpOpen } from "./components/overlays.js";
 import { Empty, Failure, Loading } from "./components/states.js";
 import { useKeys } from "./keyboard.js";
-import { BlocksPage } from "./pages/blocks.js";
-import { ComparePage } from "./pages/compare.js";
-import { CompletionPage } from "./pages/completion.js";
-import { DuplicatesPage } from "./pages/duplicates.js";
+import { bring, bringTheRest, isPage, PageOf } from "./pages.js";
 import { EXCHANGE } from "./pages/exchange_tabs.js";
-import { ExportPage } from "./pages/export.js";
-import { FacetsPage } from "./pages/facets.js";
-import { HistoryPage } from "./pages/history.js";
-import { ImportPage } from "./pages/import.js";
-import { JobsPage } from "./pages/jobs.js";
-import { JudgePage } from "./pages/judge.js";
-import { LabPage } from "./pages/lab.js";
-import { LibraryPage } from "./pages/library.js";
-import { PickingPage } from "./pages/picking.js";
-import { ReadinessPage } from "./pages/readiness.js";
-import { SamplePage } from "./pages/sample.js";
-import { TreePage } from "./pages/tree.js";
 import { computed, html, useEffect, useState } from "./preact.js";
 import { connected, facetName, facets, loadShared, palette, redo, remembered, theme, undo, workspace } from "./state.js";
-
-const PAGES = {
-  library: LibraryPage, samples: SamplePage, completions: CompletionPage, compare: ComparePage, picking: PickingPage, blocks: BlocksPage,
-  trees: TreePage, judge: JudgePage, facets: FacetsPage, lab: LabPage, jobs: JobsPage, history: HistoryPage,
-  import: ImportPage, export: ExportPage, readiness: ReadinessPage, duplicates: DuplicatesPage,
-};
 
 const NAV = [
   { page: "library", name: "Library", icon: "library", parts: [] },
@@ -77,6 +56,7 @@ export function App({ start }) {
     load();
   }, []);
   useEffect(() => (state.ready ? start() : undefined), [state.ready]);
+  useEffect(() => (state.ready ? bringTheRest() : undefined), [state.ready]);
   useKeys("Everywhere", [
     { keys: "?", says: "show the keys", act: () => (helpOpen.value = !helpOpen.value) },
     { keys: "Z Ctrl+Z", says: "undo the last change of the workspace", act: undo },
@@ -92,7 +72,7 @@ export function App({ start }) {
     { keys: "Alt+F", says: "choose the facet", act: () => /** @type {HTMLElement | null} */ (document.querySelector(".topbar .menu-anchor button"))?.click() },
   ], []);
   const page = pageName.value;
-  const Page = PAGES[page];
+  useEffect(() => void bring(page), [page]);
   useEffect(() => {
     document.title = `${[...EXCHANGE, ...NAV].find((each) => each.page === page)?.name ?? "Ramify"} · ${workspace.value?.where?.split("/").pop() ?? "Ramify"}`;
   }, [page, workspace.value]);
@@ -113,7 +93,7 @@ export function App({ start }) {
       ? state.error instanceof ApiError && [401, 403].includes(state.error.status) ? html`<${Door} enter=${load} />` : html`<div class="page-body"><${Failure} error=${state.error} again=${load} /></div>`
       // The library asks for its samples while the frame asks for facets and models.
       : !state.ready && !(page === "library" && hasToken()) ? html`<div class="page-body"><${Loading} /></div>`
-      : Page ? html`<${Page} key=${place.value} />`
+      : isPage(page) ? html`<${PageOf} key=${place.value} name=${page} />`
       : html`<${Empty} title="There is no such page" action=${html`<a class="button" href="#/">To the library</a>`} />`}</main>
     <nav class="bottomnav" aria-label="Pages"><${Links} icons /></nav>
     <${KeyHelp} /><${Question} /><${Toasts} />
