@@ -7,7 +7,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -24,12 +24,12 @@ from sqlalchemy import (
     cast,
     false,
     func,
-    intersect,
     literal,
     literal_column,
     not_,
     or_,
     select,
+    text,
     true,
     union,
     union_all,
@@ -45,6 +45,9 @@ __all__ = ["CAP", "Compiler", "Owners", "Rule", "Source", "all_of", "listed", "u
 
 CAP = 150_000
 """Counts stop here: a source with more rows than this is not worth starting from."""
+
+FEW_VALUES = 4
+"""So many values of a rating are looked up one by one."""
 
 Row = FromClause
 
@@ -113,6 +116,8 @@ class Compiler:
     """Whether sources are wanted: they cost a bounded count each."""
     whole: bool = False
     """Whether every match is wanted, and not the first few."""
+    count_to: int = CAP
+    """Where counts stop: a source with as many rows or more has the size CAP."""
 
     # ------------------------------------------------------------ completions
 
@@ -169,7 +174,7 @@ class Compiler:
                 return select(mine.c.sample_id).distinct().where((plain if along else mine).c.id.in_(which), exact)
 
             source = Source(owners(rule.source.ids, False), rule.source.size, Owners(rule.source.ids, owners))
-        return Rule(holds, source, 2)
+        return Rule(holds, source, 2, None if source is None else _nothing)
 
     # ------------------------------------------------------------ both
 
@@ -186,8 +191,9 @@ class Compiler:
     def _source(self, ids: "Select[Any]") -> Source | None:
         if not self.counting:
             return None
-        few = ids.limit(CAP).subquery()
-        return Source(ids, self.connection.execute(select(func.count()).select_from(few)).scalar_one())
+        few = ids.limit(self.count_to).subquery()
+        size = self.connection.execute(select(func.count()).select_from(few)).scalar_one()
+        return Source(ids, size if size < self.count_to else CAP)
 
     def _few(self, source: Source | None) -> Source | None:
         return source if self.whole and source is not None and source.size < CAP else None
@@ -291,7 +297,18 @@ class Compiler:
 
     def _rating(self, where: Where) -> Rule:
         r, facet_id = tables.ratings, facet_id_of(self.connection, where.facet or "")
-        return self._through(r.c.completion_id, (r.c.facet_id == facet_id) & OPERATORS[where.op](r.c.rating, where.value))
+        rule = self._through(r.c.completion_id, (r.c.facet_id == facet_id) & OPERATORS[where.op](r.c.rating, where.value))
+        values = [each for each in range(11) if OPERATORS[where.op](each, where.value)]
+        if self.connection.dialect.name != "sqlite" or len(values) > FEW_VALUES:
+            return rule
+
+        def holds(row: Row) -> "ColumnElement[bool]":
+            # In the index by facet the ratings of one value lie together; the other would lead to a page of its own for each row.
+            mine = select(literal_column("1")).select_from(text("ratings INDEXED BY ix_ratings_facet_id"))
+            same = (literal_column("ratings.completion_id") == row.c.id) & (literal_column("ratings.facet_id") == facet_id)
+            return mine.where(same, literal_column("ratings.rating").in_(values)).exists()
+
+        return replace(rule, holds=holds)
 
     def _rated(self, where: Where) -> Rule:
         r, facet_id = tables.ratings, facet_id_of(self.connection, where.facet or "")
@@ -381,7 +398,9 @@ def all_of(rules: Sequence[Rule]) -> Rule:
     if shared is not None and shared.size < CAP:
         near = [source for source in sources if source.size < min(CAP, 100 * shared.size + 1)]
         if len(near) > 1:
-            shared = Source(select(*intersect(*(source.ids for source in near)).subquery().c), shared.size)
+            (first,) = shared.ids.subquery().c
+            # Of all ways to intersect this is SQLite's quickest: go along the smallest and look into lists of the others.
+            shared = Source(select(first).where(*((first + 0).in_(source.ids) for source in near[1:])), shared.size)
 
         def rest(row: Row) -> "ColumnElement[bool]":
             return and_(true(), *(rule.holds_still(row) if rule.source in near else rule.holds(row) for rule in ordered))

@@ -321,7 +321,7 @@ def _sqlite(path: Path, read_only: bool) -> Engine:
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(address, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-        for pragma in ("foreign_keys=ON", "synchronous=FULL", "temp_store=MEMORY", "cache_size=-65536", "mmap_size=1073741824"):
+        for pragma in ("foreign_keys=ON", "synchronous=FULL", "temp_store=MEMORY", "cache_size=-65536", "mmap_size=0"):
             connection.execute(f"PRAGMA {pragma}")
         # SQLite's own knows only ASCII.
         connection.create_function("lower", 1, lambda text: None if text is None else str(text).lower(), deterministic=True)

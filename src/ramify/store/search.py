@@ -46,6 +46,8 @@ FIRST_WALK = {0: 2_000, 1: 2_000, 2: 1_000}
 ENOUGH = 0.2
 """Where the first walk filled this share of the page, walking on is quicker than any index."""
 LATER_WALK = 50_000
+FEW = 2_000
+"""A condition that so few rows fulfil is worth starting from whatever the others are: they are counted further only without one."""
 LOOKED_UP = 1_000
 """As many completions are looked up to learn their samples; for more, the next `ALONG` samples are tried first."""
 ALONG = 20_000
@@ -196,8 +198,10 @@ def _with_flags(filter_: Any, archived: bool | None, hidden: bool | None, archiv
     return All((*parts, *flags))
 
 
-def _rule(connection: Connection, table: Table, filter_: Filter, *, counting: bool, whole: bool = False) -> Rule:
-    compiler = Compiler(connection, counting, whole)
+def _rule(
+    connection: Connection, table: Table, filter_: Filter, *, counting: bool, whole: bool = False, count_to: int = CAP
+) -> Rule:
+    compiler = Compiler(connection, counting, whole, count_to)
     return compiler.completions(filter_) if table is tables.completions else compiler.samples(filter_)
 
 
@@ -211,10 +215,11 @@ def _page(
     steps = FIRST_WALK[rule.cost] if table is tables.completions else max(1, FIRST_WALK[rule.cost] // 4)
     found, at = _walk(connection, table, rule, order, limit, after, steps)
     if at is not None and len(found) < ENOUGH * limit:
-        precise = _rule(connection, table, filter_, counting=True)
-        if precise.source is not None and precise.source.size < CAP:
-            found = _from_source(connection, table, precise, precise.source, order, limit, after)
-            return Page(tuple(i for _, i in found), found[-1] if len(found) == limit else None)
+        for most in (FEW, CAP):
+            precise = _rule(connection, table, filter_, counting=True, count_to=most)
+            if precise.source is not None and precise.source.size < CAP:
+                found = _from_source(connection, table, precise, precise.source, order, limit, after)
+                return Page(tuple(i for _, i in found), found[-1] if len(found) == limit else None)
     while at is not None and len(found) < limit:
         longer, at = _walk(connection, table, rule, order, limit - len(found), at, LATER_WALK)
         found = [*found, *longer]
