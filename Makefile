@@ -5,6 +5,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
 TESTING := .venv/.testing
+GGUF := .venv/.gguf
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 # Tests are compiled once: without their bytecode every run would rewrite all assertions anew, which takes seconds.
@@ -19,7 +20,7 @@ run: $(READY)  ## open the studio on a demonstration workspace
 test: $(TESTING)  ## all tests but the slow ones
 	$(PYTEST) -m "not slow" -n $(WORKERS)
 
-test-slow: $(TESTING)  ## the tests that take minutes
+test-slow: $(TESTING) $(GGUF)  ## the tests that take minutes, those of llama.cpp among them
 	$(PYTEST) -m slow
 
 check: $(READY)  ## style, types, layers
@@ -54,6 +55,11 @@ $(TESTING): $(READY)
 	-@command -v npm > /dev/null && npm ci --silent
 	-@command -v chromium > /dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } > /dev/null
 	@touch $(TESTING)
+
+# llama.cpp has no wheel: its sources are compiled once, about six minutes on two cores (without its image models, which nobody asks
+# for here). Where no compiler is found the tests that need it are left out, and say so.
+$(GGUF): $(READY)
+	-CMAKE_ARGS="-DLLAVA_BUILD=OFF" $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[gguf]' && touch $(GGUF)
 
 clean:  ## what tests and tools left; .venv stays
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .cache/models_made_here

@@ -77,12 +77,13 @@ def transformers_serve(*arguments: str) -> Iterator[Peer]:
 @contextlib.contextmanager
 def llama_serve(binary: Path, slots: int) -> Iterator[Peer]:
     """llama.cpp's server on the same weights in float32, one thread, with so many places, each for `tiny`'s whole window."""
-    from benchmarks import gguf_of_tiny
+    from ramify.models.convert_gguf import convert
+    from ramify.models.registry import Registry
 
     port = _free_port()
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "tiny.gguf"
-        gguf_of_tiny.write(TINY, model)
+        convert(Registry().resolve(str(TINY)), model, type="float32")
         command = [str(binary), "-m", str(model), "--port", str(port), "--host", "127.0.0.1", "-t", "1", "-tb", "1"]
         command += ["--parallel", str(slots), "-c", str(2048 * slots), "-ctk", "f32", "-ctv", "f32", "--no-webui"]
         command += ["--api-key", KEY]

@@ -163,3 +163,21 @@ def test_the_demo_shows_every_strategy_on_both_prompts(ramify: Run, llama: str) 
     assert "a tiny hedgehog named Sonic" in result.stdout
     assert "Transfer 100 rubles to Mike" in result.stdout
     assert "Try next:" in result.stdout
+
+
+def test_a_model_is_written_as_gguf_shown_and_used(ramify: Run, llama: str, tmp_path: Path) -> None:
+    pytest.importorskip("gguf", reason="no package gguf: pip install 'ramify[gguf]'")
+    file = tmp_path / "small.gguf"
+    made = ramify("models", "to-gguf", llama, str(file), "--type", "float32", "--name", "small")
+    assert made.exit_code == 0, made.stderr
+    assert made.stdout.splitlines()[0] == f"made {file} (float32, {file.stat().st_size:,} bytes)"
+    assert made.stdout.splitlines()[-1] == f"small is {file}"
+    assert ramify("models", "to-gguf", llama, str(file)).exit_code == 2
+    shown = json.loads(ramify("models", "show", "small", "--json").stdout)
+    assert (shown["target"], shown["architecture"], shown["precision"]) == (f"gguf:{file}", "llama", "float32")
+    pytest.importorskip("llama_cpp", reason="no llama.cpp: pip install 'ramify[gguf]' compiles it")
+    assert made.stdout.splitlines()[1].startswith("read back: 16 of 16 greedy tokens")
+    of_folder = json.loads(ramify("complete", "Once", "-m", llama, "--max-new-tokens", "4", "--json").stdout)
+    of_file = json.loads(ramify("complete", "Once", "-m", "small", "--max-new-tokens", "4", "--json").stdout)
+    assert of_file["token_ids"] == of_folder["token_ids"]
+    assert of_file["fingerprint"] == shown["fingerprint"] != of_folder["fingerprint"]

@@ -66,6 +66,7 @@ WRITTEN: dict[str, tuple[list[str], Any]] = {
     "bos_token_id": (["1"], 1),
     "use_cache": (["no"], False),
     "batch_size": (["2"], 2),
+    "prompt_lookup_num_tokens": (["4"], 4),
     "processors": (["top_p, temperature"], ("top_p", "temperature")),
 }
 BESIDE: dict[str, dict[str, Any]] = {

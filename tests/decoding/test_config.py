@@ -33,6 +33,7 @@ num_return_sequences stop_strings stop_token_ids include_stop_str_in_output igno
 bos_token_id bad_words_ids sequence_bias logit_bias suppress_tokens begin_suppress_tokens forced_eos_token_id max_time
 seed guidance_scale penalty_alpha use_cache batch_size json_schema regex choices grammar required_words forbidden_words
 nucleus_rule beam_rule beam_length processors
+prompt_lookup_num_tokens
 """
 
 
@@ -155,6 +156,7 @@ REFUSED_VALUES: dict[str, list[Any]] = {
     "pad_token_id": [-1],
     "bos_token_id": [[1]],
     "use_cache": [0],
+    "prompt_lookup_num_tokens": [0, 2.5],
     "batch_size": [0],
     "seed": [-1, 2**63, 1.5],
     "processors": ["top_k", [1]],

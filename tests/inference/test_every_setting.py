@@ -151,6 +151,14 @@ def test_batch_size_and_use_cache_change_the_work_and_not_the_text(folder: Path)
     assert model.engine.computed_tokens - computed > 24 * len(cold.prompt_token_ids)
 
 
+def test_guesses_change_the_work_and_not_the_text(folder: Path) -> None:
+    model, again = opened(folder), PROMPT * 3
+    plain = model.complete(again, **LONG)
+    before = model.engine.computed_tokens
+    assert model.complete(again, prompt_lookup_num_tokens=4, **LONG).text == plain.text
+    assert model.engine.computed_tokens - before >= len(plain.token_ids)
+
+
 def test_bos_starts_an_empty_prompt_and_pad_is_checked_and_never_generated(folder: Path) -> None:
     model = opened(folder)
     ids = [model.request_of_ids((), (), GenerationConfig(bos_token_id=i)).prompt_ids for i in (20, 30)]
@@ -165,6 +173,7 @@ ELSEWHERE: dict[str, Callable[..., None]] = {
     "num_return_sequences": test_num_return_sequences_gives_so_many_and_one_text_refuses_it,
     "batch_size": test_batch_size_and_use_cache_change_the_work_and_not_the_text,
     "use_cache": test_batch_size_and_use_cache_change_the_work_and_not_the_text,
+    "prompt_lookup_num_tokens": test_guesses_change_the_work_and_not_the_text,
     "bos_token_id": test_bos_starts_an_empty_prompt_and_pad_is_checked_and_never_generated,
     "pad_token_id": test_bos_starts_an_empty_prompt_and_pad_is_checked_and_never_generated,
 }

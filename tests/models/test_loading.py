@@ -109,7 +109,7 @@ def test_what_is_unsafe_or_incomplete_is_refused(make: Make, files: dict[str, An
         ("hf:a/b/c", ModelNotFoundError, "'hf:a/b/c' is not a hub name"),
         ("bare.pt", UnsafeModelError, "bare file of pickled weights"),
         ("bare.pt", UnsafeModelError, "ramify models convert"),
-        ("bare.gguf", UnsupportedError, "is a GGUF file"),
+        ("bare.gguf", UnsupportedError, "is a GGUF file and no folder in Hugging Face format"),
         ("bare.txt", ModelNotFoundError, "is a file, and its folder has no config.json"),
     ],
 )

@@ -113,7 +113,7 @@ def test_local_entries_are_written_as_before_remote_ones_existed(settings: Setti
         ("min", ModelNotFoundError, "no model is named 'min'; did you mean 'mine' or 'tiny'? Known are tiny, mine."),
         ("tinny", ModelNotFoundError, "did you mean 'tiny'?"),
         ("zzz", ModelNotFoundError, "no model is named 'zzz'; Known are tiny, mine."),
-        ("gguf:some.gguf", UnsupportedError, "this version runs local models in Hugging Face format"),
+        ("ollama:some", UnsupportedError, "this version runs local models in Hugging Face format or as gguf:PATH"),
         ("openai:", InputError, "'openai:' names no remote model"),
         ("openai: gpt", InputError, "'openai: gpt' names no remote model"),
     ],

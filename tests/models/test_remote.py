@@ -307,6 +307,7 @@ SAMPLES: dict[str, Any] = {
     "pad_token_id": {"pad_token_id": 1},
     "bos_token_id": {"bos_token_id": 1},
     "use_cache": {"use_cache": False},
+    "prompt_lookup_num_tokens": {"prompt_lookup_num_tokens": 4},
     "batch_size": {"batch_size": 2},
     "processors": {"temperature": 0.5, "top_p": 0.5, "processors": ["top_p", "temperature"]},
 }

@@ -150,6 +150,7 @@ class Sampling(Fields):
     required_words: Text | list[Text] | None = None
     forbidden_words: Text | list[Text] | None = None
     use_cache: bool | None = None
+    prompt_lookup_num_tokens: int | None = Field(None, ge=1, le=64)
     processors: list[Text] | None = None
 
 
@@ -226,6 +227,7 @@ SAME = (
     "required_words",
     "forbidden_words",
     "use_cache",
+    "prompt_lookup_num_tokens",
     "processors",
 )
 """Fields that are settings of the same name."""

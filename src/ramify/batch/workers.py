@@ -64,7 +64,8 @@ def _of_memory(spec: JobSpec) -> tuple[int, str]:
     free = psutil.virtual_memory().available
     try:
         folder = Path(spec.checkpoint_path) if spec.checkpoint_path and Path(spec.checkpoint_path).is_dir() else None
-        weights = list(folder.iterdir()) if folder else list(Registry().resolve(spec.model).weights)
+        file = None if folder else Registry().gguf(spec.model)
+        weights = list(folder.iterdir()) if folder else list(file.parts if file else Registry().resolve(spec.model).weights)
         size = sum(file.stat().st_size for file in weights)
     except Exception:  # whatever is wrong with the model is told when it is loaded
         size = 0

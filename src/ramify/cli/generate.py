@@ -140,7 +140,8 @@ def _set_up() -> None:
     config = GenerationConfig.from_dict({name: answers[name] for name in ("max_new_tokens", "temperature", "top_k", "top_p")})
     from ramify.models.registry import Registry
 
-    Registry().resolve(answers["model"])  # a model that cannot be found is said now, and not at the first prompt
+    # A model that cannot be found is said now, and not at the first prompt.
+    Registry().gguf(answers["model"]) or Registry().resolve(answers["model"])
     file = _file()
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_suffix(f".{os.getpid()}.tmp")

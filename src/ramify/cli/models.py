@@ -21,12 +21,14 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Names of models: list, show, add, remove, probe, convert.",
+    help="Names of models: list, show, add, remove, probe, convert, to-gguf.",
 )
 
 Name = Annotated[
     str,
-    typer.Argument(metavar="NAME", help="A name of `ramify models list`, a folder, hf:org/name, openai:NAME, anthropic:NAME."),
+    typer.Argument(
+        metavar="NAME", help="A name of `ramify models list`, a folder, gguf:PATH, hf:org/name, openai:NAME, anthropic:NAME."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
@@ -65,11 +67,12 @@ def show(
 
     Nothing is loaded or asked; a hub model is not downloaded.
     """
+    from ramify.models.gguf_files import is_gguf
     from ramify.models.registry import Registry
 
     entry = Registry().show(name)
     found = dataclasses.asdict(entry)
-    if not entry.target.startswith("hf:") and Path(entry.target).expanduser().exists():
+    if is_gguf(entry.target) or (not entry.target.startswith("hf:") and Path(entry.target).expanduser().exists()):
         found |= _folder(entry, allow_pickle, trust_remote_code)
     if entry.endpoint is not None:
         from ramify.models.cards import Cards
@@ -102,6 +105,19 @@ def _told(card: "Card") -> dict[str, Any]:
 def _folder(entry: "Entry", allow_pickle: bool, trust_remote_code: bool) -> dict[str, Any]:
     from ramify.models.registry import Registry, fingerprint
 
+    file = Registry().gguf(entry.name)
+    if file is not None:
+        hashes = fingerprint(file)
+        return {
+            "file": str(file.path),
+            "architecture": file.architecture,
+            "weights": [part.name for part in file.parts],
+            "size_bytes": sum(part.stat().st_size for part in file.parts),
+            "precision": file.precision,
+            "context_window": file.metadata.get(f"{file.architecture}.context_length"),
+            "chat_template": "tokenizer.chat_template" in file.metadata,
+            "fingerprint": hashes.id,
+        }
     folder = Registry().resolve(entry.name, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
     hashes = fingerprint(folder)
     return {
@@ -121,7 +137,10 @@ def _folder(entry: "Entry", allow_pickle: bool, trust_remote_code: bool) -> dict
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="One word: letters, digits and . _ @ + -")],
     target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="A folder in Hugging Face format, hf:org/name, openai:NAME or anthropic:NAME.")
+        str,
+        typer.Argument(
+            metavar="TARGET", help="A folder in Hugging Face format, gguf:PATH, hf:org/name, openai:NAME or anthropic:NAME."
+        ),
     ],
     adapter: options.Adapter = None,
     revision: options.Revision = None,
@@ -138,7 +157,7 @@ def add(
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Even if the name is taken.")] = False,
 ) -> None:
-    """Give a folder, a hub model, or a remote model a name."""
+    """Give a folder, a GGUF file, a hub model, or a remote model a name."""
     from ramify.models.endpoints import Endpoint
     from ramify.models.registry import Registry
 
@@ -173,6 +192,43 @@ def convert(
     if name is not None:
         Registry().add(name, made)
         _echo(f"{name} is {made}")
+
+
+@app.command("to-gguf")
+def to_gguf(
+    name: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A local model in Hugging Face format: its name, folder or hub name.")
+    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE.GGUF", help="What is written.")],
+    type_: Annotated[
+        str, typer.Option("--type", metavar="TYPE", help="Of the matrices: float32, float16, bfloat16 or q8_0.")
+    ] = "q8_0",
+    adapter: options.Adapter = None,
+    revision: options.Revision = None,
+    add_as: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Add it under this name, too.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Even if the file exists.")] = False,
+    allow_pickle: options.AllowPickle = False,
+) -> None:
+    """Write a model as one GGUF file for llama.cpp: weights (an adapter merged), tokenizer, chat template, EOS ids.
+
+    Llama, Mistral, Qwen2 and Qwen3. Where llama.cpp is installed the file is read back and compared before it gets its name.
+    """
+    from ramify.models.convert_gguf import convert as converted
+    from ramify.models.registry import Registry, fingerprint
+
+    folder = Registry().resolve(name, adapter=adapter, revision=revision, allow_pickle=allow_pickle)
+    made = converted(folder, file, type=type_, fingerprint=fingerprint(folder).id, replace=replace)
+    _echo(f"made {made.path} ({made.type}, {made.size_bytes:,} bytes)")
+    if made.check is None:
+        render.note("it was not read back: llama.cpp is not installed (pip install 'ramify[gguf]')")
+    else:
+        seen = made.check
+        _echo(f"read back: {seen.same_greedy} of {seen.tokens} greedy tokens, logprobs within {seen.largest_difference:.2g}")
+    if made.splits_like is None:
+        render.note("llama.cpp has no name for how this tokenizer splits texts: other programs may split them differently")
+    if add_as is not None:
+        Registry().add(add_as, made.path)
+        _echo(f"{add_as} is {made.path}")
 
 
 @app.command()

@@ -284,6 +284,12 @@ class GenerationConfig:
     batch_size: int | None = _setting(
         None, values.integer(1), "a whole number >= 1", "Most rows of this request that run together."
     )
+    prompt_lookup_num_tokens: int | None = _setting(
+        None,
+        values.integer(1),
+        "a whole number >= 1",
+        "Guess up to so many coming tokens from prompt and completion and check them in one pass; it changes no token.",
+    )
     processors: tuple[str, ...] | None = _setting(
         None,
         values.strings(one=False),

@@ -19,7 +19,18 @@ _GRAMMARS = ("json_schema", "regex", "choices", "grammar")
 
 def find_contradiction(config: "GenerationConfig") -> Contradiction | None:
     """The first contradiction among the settings, or None."""
-    for rules in (_lengths, _sampling, _guidance, _contrastive, _beams, _groups, _early_stopped, _stopping, _constraints):
+    for rules in (
+        _lengths,
+        _sampling,
+        _guidance,
+        _guesses,
+        _contrastive,
+        _beams,
+        _groups,
+        _early_stopped,
+        _stopping,
+        _constraints,
+    ):
         for found in rules(config):
             return found
     return None
@@ -57,6 +68,25 @@ def _guidance(config: "GenerationConfig") -> Iterator[Contradiction]:
                 f"guidance_scale is {config.guidance_scale} and {name} is {getattr(config, name)!r}; guidance acts on greedy "
                 f"decoding and sampling only. Leave one of them out",
                 ("guidance_scale", name),
+            )
+
+
+def _guesses(config: "GenerationConfig") -> Iterator[Contradiction]:
+    if config.prompt_lookup_num_tokens is None:
+        return
+    others = {
+        "num_beams": config.num_beams > 1,
+        "beam_rule": config.beam_rule == "early_stopped",
+        "penalty_alpha": bool(config.penalty_alpha),
+        "guidance_scale": config.guidance_scale != 1.0,
+        "use_cache": not config.use_cache,
+    }
+    for name, acts in others.items():
+        if acts:
+            yield _refused(
+                f"prompt_lookup_num_tokens is {config.prompt_lookup_num_tokens} and {name} is {getattr(config, name)!r}; guesses "
+                "are checked in greedy decoding and sampling over a cache, without guidance. Leave one of them out",
+                ("prompt_lookup_num_tokens", name),
             )
 
 

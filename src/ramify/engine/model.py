@@ -40,21 +40,34 @@ def load(
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
 ) -> "Model":
-    """Load a model by registry name, folder, or `hf:organisation/name`.
+    """Load a model by registry name, folder, `hf:organisation/name`, or `gguf:PATH` (llama.cpp runs it; extra `gguf`).
 
     device: "cpu", "cuda"; None takes RAMIFY_DEVICE, else a GPU where there is one. precision: "float32", "bfloat16",
     "float16", "int8" (on a processor); None takes RAMIFY_PRECISION, else float32, the one in which a row's tokens do not depend
-    on its company.
+    on its company. A GGUF file has its own precision, and takes none.
     adapter: a PEFT LoRA folder laid over the weights.
     Raises ModelNotFoundError, InputError, and UnsafeModelError for pickled weights without `allow_pickle` or a model's own
     code without `trust_remote_code`.
     """
     from ramify.models.registry import Registry, fingerprint
-    from ramify.models.transformers import TransformersBackend
 
     settings = Settings.load()
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    file = Registry(settings).gguf(name, adapter=adapter, revision=revision)
+    if file is not None:
+        from ramify.models.gguf import GGUFBackend
+
+        found = GGUFBackend.load(
+            file,
+            name=name,
+            fingerprint=fingerprint(file, settings=settings).id,
+            device=device or settings.device,
+            precision=precision,
+        )
+        return Model(found, chat=ChatTemplate(found.codec) if found.codec.chat_template else None, kept_bytes=found.kept_bytes)
+    from ramify.models.transformers import TransformersBackend
+
     folder = Registry(settings).resolve(
         name, adapter=adapter, revision=revision, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code
     )

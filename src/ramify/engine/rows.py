@@ -17,6 +17,7 @@ from ramify.decoding.pipeline import Pipeline
 from ramify.decoding.pipeline import Row as History
 from ramify.decoding.stopping import FinishReason, StopStrings
 from ramify.engine.kv_tree import Branches
+from ramify.engine.lookup import Lookup
 from ramify.engine.measuring import measured, token_logprobs
 from ramify.engine.requests import CompletionResult, GenerationRequest, Span, TokenEvent, TokenLogprob
 from ramify.engine.tasks import Handle, Prefill
@@ -40,6 +41,12 @@ class Row:
         self.constraint = constraint
         self.branch: Trunk | None = None
         self.guide: Trunk | None = None
+        self.guessed: list[int] = []
+        """Tokens that `branch` holds beyond the chosen ones, until it is known whether the row draws the same."""
+        self.goes_on = False
+        """Whether the last choice was the one guessed, so that the logits after it are there already."""
+        self.lookup = Lookup(request.prompt_ids) if request.config.prompt_lookup_num_tokens else None
+        self._looked = 0
         self.logprobs: list[TokenLogprob] = []
         self.finish_reason: FinishReason | None = None
         self.stop_string: str | None = None
@@ -58,6 +65,14 @@ class Row:
     def budget(self) -> int:
         """Tokens still allowed, the coming one included."""
         return self.request.room - len(self.generated_ids)
+
+    def guess(self) -> list[int]:
+        """Tokens that may come after the last one, fewer than are still allowed."""
+        most = min(self.request.config.prompt_lookup_num_tokens or 0, self.budget - 1)
+        if self.lookup is None or not self._backend.info.shares_trunks:
+            return []
+        new, self._looked = self.generated_ids[self._looked :], len(self.generated_ids)
+        return self.lookup.draft(new, most)
 
     def accept(self, token_id: int, logprob: TokenLogprob | None) -> str:
         """Append a token; returns the text that may be shown now. `finish_reason` is set when it was the last."""
@@ -226,7 +241,8 @@ class RowsTask:
     def _grow(self, row: Row) -> Extension:
         assert row.branch is not None
         if self.request.config.use_cache:
-            return Extension(row.branch, row.generated_ids[-1:])
+            row.guessed = row.guess()
+            return Extension(row.branch, [*row.generated_ids[-1:], *row.guessed], 1 + len(row.guessed))
         self._branches.free(row.branch)
         row.branch = self._branches.open((), reuse=False)
         return Extension(row.branch, (*row.history.prompt_ids, *row.generated_ids))
@@ -245,7 +261,9 @@ class RowsTask:
                 self._branches.keep(self._branches.fork(self._trunk), self.request.prompt_ids)
         else:
             each = 1 + self._guided
-            self.pending = [(row, list(range(at + each * i, at + each * (i + 1)))) for i, row in enumerate(self._live)]
+            self.pending = [
+                (row, [outputs.starts[first + each * i + j] for j in range(each)]) for i, row in enumerate(self._live)
+            ]
 
     def starting(self) -> tuple[list[Row], Tensor] | None:
         """Rows that start now, with the logits after the prompt that they all start from."""
@@ -259,6 +277,7 @@ class RowsTask:
         text = row.accept(token_id, logprob)
         if row.finish_reason is None and self._deadline is not None and time.monotonic() >= self._deadline:
             text += row.finish("time")
+        self._judge_guesses(row, token_id)
         if row.finish_reason is None:
             if row.branch is None:
                 assert self._trunk is not None
@@ -280,6 +299,19 @@ class RowsTask:
         if not self._live and not self._to_start and all(row.finish_reason for row in self.rows):
             self.close()
             self.handle.future.set_result([row.result() for row in self.rows])
+
+    def _judge_guesses(self, row: Row, token_id: int) -> None:
+        """The guess that the row's own choice confirmed is a token like any other; the first other one ends them all."""
+        if row.guessed and row.guessed[0] == token_id and row.finish_reason is None:
+            del row.guessed[0]
+            row.goes_on = True
+            return
+        row.goes_on = False
+        if row.guessed and row.branch is not None:
+            row.guessed = []
+            longer = row.branch
+            row.branch = self._branches.fork(longer, len(self.request.prompt_ids) + len(row.generated_ids) - 1)
+            self._branches.free(longer)
 
     def _retire(self, row: Row) -> None:
         if row in self._live:
@@ -316,17 +348,22 @@ class RowsTask:
 
 
 def choose_tokens(tasks: Sequence[RowsTask], outputs: Outputs | None) -> None:
-    """Choose a token for every row that has logits waiting: one pass a configuration, then the rows that start."""
-    groups: dict[int, list[tuple[RowsTask, Row, list[int]]]] = {}
+    """Choose a token for every row that has logits waiting: one pass a configuration, then the rows that start.
+
+    A row whose choice was guessed chooses again, from the logits after the guess.
+    """
+    waiting = [(task, row, where) for task in tasks for row, where in task.pending]
     for task in tasks:
-        for row, where in task.pending:
-            groups.setdefault(id(task.pipeline), []).append((task, row, where))
         task.pending = []
-    if outputs is not None:
+    while waiting and outputs is not None:
+        groups: dict[int, list[tuple[RowsTask, Row, list[int]]]] = {}
+        for each in waiting:
+            groups.setdefault(id(each[0].pipeline), []).append(each)
         for members in groups.values():
             where = [at for _, _, places in members for at in places]
             whole = where == list(range(outputs.logits.shape[0]))
             _choose([(task, row) for task, row, _ in members], outputs.logits if whole else outputs.logits[where])
+        waiting = [(task, row, [places[0] + 1]) for task, row, places in waiting if row.goes_on and not task.done]
     for task in tasks:
         while not task.done and (starting := task.starting()) is not None:
             rows, logits = starting

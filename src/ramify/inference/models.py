@@ -106,10 +106,15 @@ def _kept(name: str, device: str | None, precision: str | None) -> "tuple[Model,
     from ramify.engine.model import load
     from ramify.models.registry import Registry
 
-    folder = Registry().resolve(name)
-    files = [*folder.weights, folder.path / "config.json", *([] if folder.adapter is None else [folder.adapter])]
+    single = Registry().gguf(name)
+    if single is not None:
+        files = list(single.parts)
+    else:
+        folder = Registry().resolve(name)
+        adapter = [] if folder.adapter is None else [folder.adapter]
+        files = [*folder.weights, folder.path / "config.json", *adapter, folder.tokenizer_path]
     # Keyed by what the files are and not by how they were named; a retrained model is another one.
-    key = (device, precision, *(part for file in files for part in _state(file)), *_state(folder.tokenizer_path))
+    key = (device, precision, *(part for file in files for part in _state(file)))
     with _LOCK:
         if key not in _KEPT:
             _KEPT[key] = load(name, device=device, precision=precision)

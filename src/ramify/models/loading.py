@@ -150,7 +150,7 @@ def _folder_of_file(file: Path) -> Path:
     belongs = (folder / "config.json").is_file() or (folder / "adapter_config.json").is_file()
     if file.suffix == ".gguf":
         raise UnsupportedError(
-            f"{file.name!r} is a GGUF file, which this version does not load; give a folder in Hugging Face format"
+            f"{file.name!r} is a GGUF file and no folder in Hugging Face format; as a model's name it is loaded by llama.cpp"
         )
     if file.suffix in PICKLED and not belongs:
         raise UnsafeModelError(

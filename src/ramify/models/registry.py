@@ -1,8 +1,8 @@
 """Names of models, and what exactly stands behind a name.
 
-Built-in names need no entry: `tiny` (shipped in the package), `hf:org/name`, paths of folders, and `openai:NAME` and
-`anthropic:NAME`, remote models at the endpoint of the environment. Other names are entries of `models.json` in the data folder;
-it is written whole and renamed into place, under a lock, so that no reader sees half of it.
+Built-in names need no entry: `tiny` (shipped in the package), `hf:org/name`, paths of folders, `gguf:PATH` and paths of GGUF
+files, and `openai:NAME` and `anthropic:NAME`, remote models at the endpoint of the environment. Other names are entries of
+`models.json` in the data folder; it is written whole and renamed into place, under a lock, so that no reader sees half of it.
 """
 
 import contextlib
@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from ramify.errors import InputError, ModelNotFoundError, UnsupportedError
-from ramify.models import loading
+from ramify.models import gguf_files, loading
 from ramify.models.endpoints import PROVIDERS, Endpoint
+from ramify.models.gguf_files import GGUFFile
 from ramify.models.kept_files import locked, replace_json
 from ramify.models.loading import ModelFolder
 from ramify.settings import Settings
@@ -30,7 +31,7 @@ __all__ = ["BUILT_IN", "Entry", "Fingerprint", "Registry", "fingerprint", "is_re
 
 BUILT_IN = {"tiny": "the embedded model: short stories and small structured requests, shipped in the package"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*")
-LATER = ("gguf:", "ollama:")
+LATER = ("ollama:",)
 REMOTE = re.compile(r"(openai|anthropic):(?=\S)[^\x00-\x1f\x7f]*\S")
 FORMAT = 1
 
@@ -41,7 +42,7 @@ class Entry:
 
     name: str
     target: str
-    """A folder, `hf:org/name`, another built-in name, or `openai:` or `anthropic:` with the endpoint's name of the model."""
+    """A folder, `hf:org/name`, `gguf:PATH`, another built-in name, or `openai:` or `anthropic:` and the endpoint's name of it."""
     adapter: str | None = None
     revision: str | None = None
     note: str = ""
@@ -96,10 +97,16 @@ class Registry:
             return Entry(name=name, target=_remote(name), endpoint=_spoken(name, Endpoint()))
         if name.startswith(LATER):
             raise UnsupportedError(
-                f"{name!r}: this version runs local models in Hugging Face format, and remote ones as openai:NAME "
-                "or anthropic:NAME; give a folder, a registered name, or a hub name such as hf:org/name"
+                f"{name!r}: this version runs local models in Hugging Face format or as gguf:PATH, and remote ones as "
+                "openai:NAME or anthropic:NAME; give a folder, a registered name, or a hub name such as hf:org/name"
             )
-        if name.startswith("hf:") or "/" in name or os.sep in name or Path(name).expanduser().exists():
+        if (
+            name.startswith("hf:")
+            or gguf_files.is_gguf(name)
+            or "/" in name
+            or os.sep in name
+            or Path(name).expanduser().exists()
+        ):
             return Entry(name=name, target=name)
         alike = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, alike))}? " if alike else ""
@@ -118,8 +125,16 @@ class Registry:
         allow_pickle: bool = False,
         trust_remote_code: bool = False,
     ) -> ModelFolder:
-        """The folder behind a name, checked (`loading.resolve`). What is given here goes before what the entry says."""
+        """The folder behind a name, checked (`loading.resolve`). What is given here goes before what the entry says.
+
+        Raises UnsupportedError for a remote model and for a GGUF file (`gguf` finds those).
+        """
         entry = self.show(str(name))
+        if entry.endpoint is None and gguf_files.is_gguf(entry.target):
+            raise UnsupportedError(
+                f"{str(name)!r} is a GGUF file: it completes, scores and grows trees, and cannot be trained or converted; "
+                "give the folder in Hugging Face format that it was made of"
+            )
         if entry.endpoint is not None:
             raise UnsupportedError(
                 f"{str(name)!r} is a remote model ({entry.target}) and has no files here; it completes and streams "
@@ -137,6 +152,22 @@ class Registry:
             trust_remote_code=trust_remote_code,
         )
         return _renamed(folder, str(name))
+
+    def gguf(self, name: str | Path, *, adapter: str | Path | None = None, revision: str | None = None) -> GGUFFile | None:
+        """The GGUF file behind a name, its head read; None where something else is behind it.
+
+        Raises UnsupportedError for an adapter or a revision, which such a file cannot have, and what `gguf_files.read` raises.
+        """
+        entry = self.show(str(name))
+        if entry.endpoint is not None or not gguf_files.is_gguf(entry.target):
+            return None
+        for option, given in (("adapter", adapter or entry.adapter), ("revision", revision or entry.revision)):
+            if given is not None:
+                raise UnsupportedError(
+                    f"{option} is {str(given)!r}, and {str(name)!r} is a GGUF file, which takes none; merge an adapter with "
+                    "`ramify models to-gguf FOLDER FILE.gguf --adapter ADAPTER`"
+                )
+        return dataclasses.replace(gguf_files.read(entry.target), name=str(name))
 
     def add(
         self,
@@ -164,6 +195,8 @@ class Registry:
         remote = _is_far(str(target))
         if remote and (adapter is not None or revision is not None):
             raise InputError(f"{str(target)!r} is remote; an adapter or a revision is the endpoint's affair. Leave them out")
+        if gguf_files.is_gguf(str(target)) and (adapter is not None or revision is not None):
+            raise InputError(f"{str(target)!r} is a GGUF file, which takes no adapter and no revision. Leave them out")
         if endpoint is not None and not remote:
             raise InputError(f"{str(target)!r} is not remote and has no endpoint; give a target such as openai:gpt-4o")
         entry = Entry(
@@ -199,6 +232,8 @@ class Registry:
 
     def _absolute(self, target: str | Path) -> str:
         text = str(target)
+        if gguf_files.is_gguf(text):
+            return f"{gguf_files.PREFIX}{gguf_files.read(text).path}"
         path = Path(text).expanduser()
         if not text.startswith("hf:") and path.exists():
             return str(path.resolve())
@@ -276,12 +311,16 @@ def _stored(entry: Entry) -> dict[str, Any]:
     return {key: value for key, value in asdict(entry).items() if key != "endpoint" or value is not None}
 
 
-def fingerprint(folder: ModelFolder, *, settings: Settings | None = None) -> Fingerprint:
+def fingerprint(folder: ModelFolder | GGUFFile, *, settings: Settings | None = None) -> Fingerprint:
     """Hash a model's files.
 
     Hashes of weights are kept in the data folder by (path, size, time of change), so a second call is quick.
     """
     cache = _HashCache((settings or Settings.load()).home / "hashes.json")
+    if isinstance(folder, GGUFFile):  # everything is in the one file
+        hashed = _combined(folder.parts, cache)
+        cache.save()
+        return Fingerprint(weights=hashed, config=hashed, tokenizer=hashed)
     tokenizer = sorted(
         {*_files(folder.tokenizer_path, ("tokenizer", "vocab", "merges", "special_tokens", "added_tokens", "spiece", "tekken"))}
     )

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,24 +93,7 @@ class ScriptedTokenizer(TokenTable):
     @cached_property
     def llguidance(self) -> Any:
         """This vocabulary as `llguidance.LLTokenizer`."""
-        import llguidance
-
-        class Described(SimpleNamespace):
-            def __call__(self, text: str | bytes) -> list[int]:
-                return encode(text.decode("utf-8", "replace") if isinstance(text, bytes) else text)
-
-        encode = self.encode
-        # The library wants some bytes for every id; padding is masked before a constraint sees it, and 0xFF occurs in
-        # no UTF-8 text.
-        tokens = [self.literal_bytes[i] or b"\xff<pad%d>" % i for i in range(self.vocab_size)]
-        unusable = [i for i in range(self.vocab_size) if not self.exists[i]]
-        described = Described(
-            eos_token_id=self.eos_token_ids[0],
-            bos_token_id=self.bos_token_id,
-            tokens=tokens,
-            special_token_ids=sorted([*self.special_ids, *unusable]),
-        )
-        return llguidance.LLTokenizer(llguidance.TokenizerWrapper(described), n_vocab=self.vocab_size)
+        return self.described_to_llguidance(self.encode)
 
     def fingerprint(self) -> str:
         """The vocabulary itself, as text."""

@@ -9,9 +9,10 @@ those.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,56 @@ class TokenTable:
         """One token spelt out, special ones too, for display."""
         return self.decode([token_id], keep_special=True)
 
+    @property
+    def spells_everything(self) -> bool:
+        """Whether there is a token for each byte, so that every text has tokens."""
+        return all(bytes([byte]) in self._by_bytes[0] for byte in UTF8_BYTES)
+
+    def described_to_llguidance(self, encode: Callable[[str], list[int]]) -> Any:
+        """The table as `llguidance.LLTokenizer`, for a tokenizer that is none of Hugging Face's."""
+        import llguidance
+
+        class Described(SimpleNamespace):
+            def __call__(self, text: str | bytes) -> list[int]:
+                return encode(text.decode("utf-8", "replace") if isinstance(text, bytes) else text)
+
+        # The library wants some bytes for every id; padding is masked before a constraint sees it, and 0xFF occurs in
+        # no UTF-8 text.
+        described = Described(
+            eos_token_id=self.eos_token_ids[0],
+            bos_token_id=self.bos_token_id,
+            tokens=[self.literal_bytes[i] or b"\xff<pad%d>" % i for i in range(self.vocab_size)],
+            special_token_ids=sorted([*self.special_ids, *(i for i in range(self.vocab_size) if not self.exists[i])]),
+        )
+        return llguidance.LLTokenizer(llguidance.TokenizerWrapper(described), n_vocab=self.vocab_size)
+
+    def _joined(self, ids: Iterable[int]) -> bytes:
+        table, size = self.token_bytes, self.vocab_size
+        return b"".join([table[i] if i < size else b"" for i in ids])
+
+    def _longest_first(self, data: bytes) -> list[int]:
+        """Spell bytes with the longest ordinary token at each place.
+
+        Bytes that no token has are dropped: then nothing can be exact.
+        """
+        by_bytes, longest = self._by_bytes
+        ids: list[int] = []
+        at = 0
+        while at < len(data):
+            for end in range(min(len(data), at + longest), at, -1):
+                if (found := by_bytes.get(data[at:end])) is not None:
+                    ids.append(found)
+                    at = end
+                    break
+            else:
+                at += 1
+        return ids
+
+    @cached_property
+    def _by_bytes(self) -> tuple[dict[bytes, int], int]:
+        ordinary = {data: i for i, data in reversed(list(enumerate(self.token_bytes))) if data}
+        return ordinary, max(map(len, ordinary), default=0)
+
 
 class Tokenizer(TokenTable):
     """A Hugging Face fast tokenizer, made exact. Safe to use from several threads."""
@@ -105,7 +156,7 @@ class Tokenizer(TokenTable):
             bos_token_id=fast.bos_token_id,
             pad_token_id=fast.pad_token_id,
         )
-        self.exact = self.family != "other" and all(bytes([byte]) in self._by_bytes[0] for byte in UTF8_BYTES)
+        self.exact = self.family != "other" and self.spells_everything
         """Whether every text is the joined bytes of its tokens.
 
         Without a token for each byte some characters become <unk>.
@@ -214,10 +265,6 @@ class Tokenizer(TokenTable):
             )
         return ids
 
-    def _joined(self, ids: Iterable[int]) -> bytes:
-        table, size = self.token_bytes, self.vocab_size
-        return b"".join([table[i] if i < size else b"" for i in ids])
-
     # Texts that the tokenizer itself cannot give back: a literal `▁` or `<0x41>`, a special token that is also an
     # ordinary piece.
 
@@ -236,29 +283,6 @@ class Tokenizer(TokenTable):
         """Each text with its ids, or with None where they do not give it back."""
         for text, encoding in zip(texts, self._reader.encode_batch_fast(texts, add_special_tokens=False), strict=True):
             yield text, encoding.ids if self._joined(encoding.ids) == text.encode() else None
-
-    def _longest_first(self, data: bytes) -> list[int]:
-        """Spell bytes with the longest ordinary token at each place.
-
-        Bytes that no token has are dropped: then nothing can be exact.
-        """
-        by_bytes, longest = self._by_bytes
-        ids: list[int] = []
-        at = 0
-        while at < len(data):
-            for end in range(min(len(data), at + longest), at, -1):
-                if (found := by_bytes.get(data[at:end])) is not None:
-                    ids.append(found)
-                    at = end
-                    break
-            else:
-                at += 1
-        return ids
-
-    @cached_property
-    def _by_bytes(self) -> tuple[dict[bytes, int], int]:
-        ordinary = {data: i for i, data in reversed(list(enumerate(self.token_bytes))) if data}
-        return ordinary, max(map(len, ordinary), default=0)
 
     # What others need of it.
 

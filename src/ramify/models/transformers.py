@@ -92,7 +92,7 @@ class TransformersBackend:
         dtype = _loading_type(precision, folder)
         if precision == "int8" and place.type != "cpu":
             raise UnsupportedError(f"precision 'int8' runs on a processor only, and the device is {place}; use 'bfloat16' there")
-        with _without_progress_bars():
+        with without_progress_bars():
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 folder.path,
                 dtype=dtype,
@@ -324,7 +324,7 @@ class TransformersBackend:
 
 
 @contextlib.contextmanager
-def _without_progress_bars() -> Iterator[None]:
+def without_progress_bars() -> Iterator[None]:
     """A library prints nothing that nobody asked for; the setting is put back as it was."""
     from transformers.utils import logging
 
