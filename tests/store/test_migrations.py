@@ -230,7 +230,12 @@ def everything_in(path: Path) -> list[str]:
     return said
 
 
-@pytest.mark.parametrize("old", SCHEMAS[:-1], ids=lambda file: f"from {file.stem}")
+OLDEST, *LATER = SCHEMAS[:-1]
+OLD = [OLDEST, *(pytest.param(file, marks=pytest.mark.slow) for file in LATER)]
+"""The oldest goes through every revision; the others through some of the same."""
+
+
+@pytest.mark.parametrize("old", OLD, ids=lambda file: f"from {file.stem}")
 def test_a_real_migration_that_is_killed_after_any_statement_leaves_the_old_workspace(old: Path, tmp_path: Path) -> None:
     path = in_an_older_form(tmp_path / "old.ramify", old)
     before, statements = everything_in(path), 0
@@ -242,8 +247,9 @@ def test_a_real_migration_that_is_killed_after_any_statement_leaves_the_old_work
     check_it_opens_with_all_that_was_in_it(path)
 
 
-@pytest.mark.parametrize("old", [file.stem for file in SCHEMAS[:-1]])
-def test_a_real_migration_that_is_killed_on_postgresql_leaves_the_old_workspace(old: str, postgresql: str) -> None:
+@pytest.mark.parametrize("file", OLD, ids=lambda file: f"from {file.stem}")
+def test_a_real_migration_that_is_killed_on_postgresql_leaves_the_old_workspace(file: Path, postgresql: str) -> None:
+    old = file.stem
     where = postgres.fresh(postgresql)
     engine = create_engine(where)
     with engine.begin() as connection:
