@@ -3,8 +3,8 @@
 What a model wrote can never run there: the policy allows scripts of this server's files alone, none inline, and nothing from
 elsewhere; assigning markup to the page is refused by the browser itself (trusted types).
 
-The page names all modules that its first drawing needs, so that a browser asks for them at once and not one level of imports after
-the other, under an address that changes with their contents: what it has of them it never asks for again.
+The page names all modules that its first drawing needs, so that a browser asks for them at once and not one level of imports
+after the other, under an address that changes with their contents: what it has of them it never asks for again.
 """
 
 import hashlib

@@ -47,7 +47,7 @@ ENOUGH = 0.2
 """Where the first walk filled this share of the page, walking on is quicker than any index."""
 LATER_WALK = 50_000
 FEW = 2_000
-"""A condition that so few rows fulfil is worth starting from whatever the others are: they are counted further only without one."""
+"""A condition that so few rows fulfil is worth starting from; only where there is none are the others counted further."""
 LOOKED_UP = 1_000
 """As many completions are looked up to learn their samples; for more, the next `ALONG` samples are tried first."""
 ALONG = 20_000
