@@ -83,6 +83,15 @@ def test_a_file_that_says_something_else_never_gets_its_name(tmp_path: Path, mon
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_tokenizer_without_merges_is_taken_by_llama_cpp(tmp_path: Path) -> None:
+    pytest.importorskip("llama_cpp", reason="no llama.cpp: pip install 'ramify[gguf]' compiles it")
+    folder = changed(tmp_path, "llama")
+    said = json.loads((folder / "tokenizer.json").read_text())
+    said["model"]["merges"] = []
+    (folder / "tokenizer.json").write_text(json.dumps(said))
+    assert convert_gguf.convert(resolve(folder), tmp_path / "x.gguf", type="float32").check is not None
+
+
 @pytest.mark.parametrize("type", convert_gguf.TYPES)
 def test_llama_3s_rope_biases_and_an_adapter_come_through(type: str, tmp_path: Path) -> None:
     """Read back and compared by `convert` itself, within the bound of its type."""

@@ -7,7 +7,7 @@ sequences at once. A context that is full is replaced by a larger one with the s
 import ctypes
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -195,8 +195,8 @@ class Context:
             self._lib.llama_model_free(self.model)
             self.model = None
 
-    def __del__(self) -> None:
-        if not sys.is_finalizing():  # the process gives all back itself, and a call may still be under way
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not is_finalizing():  # at its end the process gives all back itself, and a call may still be under way
             self.close()
 
 

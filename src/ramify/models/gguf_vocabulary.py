@@ -15,6 +15,10 @@ _LLAMA3 = _QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
 _WAYS = {_QWEN2: "qwen2", _LLAMA3: "llama-bpe"}
 
 
+NO_MERGE = f"{SPACE} {SPACE}"
+"""llama.cpp wants a list of merges, and GGUF has no empty one: characters that no byte-level text has."""
+
+
 def write_vocabulary(gguf: Any, writer: Any, codec: Tokenizer) -> str | None:
     """Write tokens, special ids, chat template and the tokenizer itself.
 
@@ -55,7 +59,8 @@ def _bytes(gguf: Any, writer: Any, codec: Tokenizer, state: Mapping[str, Any]) -
     words = _words(codec)
     writer.add_token_list([words.get(i, f"[PAD{i}]") for i in range(codec.vocab_size)])
     writer.add_token_types([int(_kind(gguf, codec, i, words.get(i))) for i in range(codec.vocab_size)])
-    writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in state["model"].get("merges") or ()])
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in state["model"].get("merges") or ()]
+    writer.add_token_merges(merges or [NO_MERGE])
     return way
 
 
