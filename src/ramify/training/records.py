@@ -100,13 +100,14 @@ def at_work(plan: TrainingPlan, stop: Stop | None = None) -> Iterator[Running]:
 
     Raises ConflictError where another living process is at it.
     """
-    folder, me = Path(plan.out), this_process()
+    folder, me, steps = Path(plan.out), this_process(), None
     with contextlib.suppress(NotFoundError):
         before = read_record(folder)
+        steps = before.steps
         if before.state == "running" and before.process != me and before.doing != WAITING:
             raise ConflictError(f"process {before.process.pid} is training in {folder}; wait for its end, or end it", status=409)
     folder.mkdir(parents=True, exist_ok=True)
-    record = RunRecord(plan=plan.to_data(), state="running", doing="beginning", process=me, started_at=_now())
+    record = RunRecord(plan=plan.to_data(), state="running", doing="beginning", steps=steps, process=me, started_at=_now())
     running = Running(folder, record, stop or Stop())
     running.note()
     try:

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ramify.api.workspace import training_work
 from ramify.models.registry import Registry
 from ramify.training.gathering import from_workspace
 from ramify.training.plans import plan_from
+from ramify.training.records import read_record, write_record
 from ramify.training.spelling import Spelling
 from ramify.workbench.workspace import Workspace
 
@@ -53,6 +55,16 @@ def served(home: Path, workspace: Workspace, tiny: Any) -> Iterator[Live]:
     load = lambda name: Unclosed(tiny) if name == "tiny" else ramify.load(name, device="cpu", precision="float32")  # noqa: E731
     with listening(create_app(token=TOKEN, workspace=workspace, load=load, registry=Registry())) as live:
         yield live
+
+
+class Lingering(ForkedRamify):
+    """A process that takes its time to end after its last word, as one with much memory does."""
+
+    def poll(self) -> int | None:
+        code = super().poll()
+        if code is not None and not hasattr(self, "ends"):
+            self.ends = time.monotonic() + 1
+        return code if code is not None and time.monotonic() > self.ends else None
 
 
 @pytest.fixture
@@ -105,6 +117,8 @@ def test_the_gate_shows_every_row_as_the_trainer_will_see_it(api: Speaker, judge
         assert "".join(seen["sides"][0]["texts"]).endswith(f"{ANSWERS[prompt_of(api, seen)][0]}<|im_end|>")
         assert (seen["validation"], seen["problems"]) == (row.validation, [])
     assert api.get(f"/training/checks/{check['key']}/rows", bad=True)["items"] == []
+    taken = api.post("/training/checks", **{**PLAN, "name": "tiny"}, wait=True)["report"]
+    assert (taken["rows"], taken["steps"], taken["refusal"]) == (3, 6, "'tiny' is the name of a model already; choose another")
     # A window that is too small: the gate says which rows, and a run does not begin.
     small = {**PLAN, "train": {**PLAN["train"], "max_length": 15}}
     failed = api.post("/training/checks", **small, wait=True)
@@ -116,6 +130,14 @@ def test_the_gate_shows_every_row_as_the_trainer_will_see_it(api: Speaker, judge
     cut = api.post("/training/checks", **{**small, "overlong": "cut-prompt"}, wait=True)["report"]
     assert (cut["refusal"], cut["passes"]) == (None, False)
     assert "were cut (cut-prompt)" in cut["chosen"][0]
+
+
+def test_a_plan_without_rows_is_no_error_of_the_gate_but_what_it_says(api: Speaker, judged: Workspace) -> None:
+    check = api.post("/training/checks", **{**PLAN, "facets": [{"name": "empty"}]}, wait=True)
+    assert (check["state"], check["report"]["rows"], check["report"]["passes"]) == ("done", 0, False)
+    assert check["report"]["refusal"].startswith("there is nothing to train on as dpo (")
+    assert api.get(f"/training/checks/{check['key']}/rows") == {"items": [], "next": None}
+    assert api.refusal("POST", "/training/checks", {**PLAN, "facets": [{"name": "nobody"}], "wait": True})[0] == 404
 
 
 def prompt_of(api: Speaker, row: Any) -> str:
@@ -208,6 +230,10 @@ def test_a_killed_run_is_shown_as_such_goes_on_and_is_cancelled_cleanly(api: Spe
     assert (end.name, killed["state"], killed["can_go_on"], killed["steps"]) == ("end", "killed", True, 5000)
     assert api.refusal("POST", "/training/runs/tuned/report", {})[:2] == (409, "not_ready")
     assert api.get("/training/runs")["items"][0]["state"] == "killed"
+    # What went wrong is told without the server's folders.
+    folder = home / "trained" / "tuned"
+    write_record(folder, replace(read_record(folder), state="failed", problem=f"the checkpoint in {folder}/checkpoint is torn"))
+    assert api.get("/training/runs/tuned")["problem"] == "the checkpoint in tuned/checkpoint is torn"
 
     # With other rows it does not go on; with the same ones it does, from its checkpoint.
     preference = api.get("/preferences", facet="kind")["items"][0]["id"]
@@ -215,7 +241,8 @@ def test_a_killed_run_is_shown_as_such_goes_on_and_is_cancelled_cleanly(api: Spe
     status, code, message = api.refusal("POST", "/training/runs/tuned/resume")
     assert (status, code, "take back what was judged since" in message) == (409, "changed", True)
     api.post("/undo")
-    assert api.post("/training/runs/tuned/resume")["state"] == "running"
+    resumed = api.post("/training/runs/tuned/resume")
+    assert (resumed["state"], resumed["steps"]) == ("running", 5000)
     checkpoint = killed["step"] - 1
     assert reaches(killed["step"] + 3).name != "end"
     api.post("/training/runs/tuned/cancel")
@@ -237,6 +264,27 @@ def test_a_killed_run_is_shown_as_such_goes_on_and_is_cancelled_cleanly(api: Spe
     assert list((home / "trained").iterdir()) == []
 
 
+def test_the_end_of_a_cancelled_process_is_not_taken_for_that_of_the_one_that_went_on(
+    api: Speaker, judged: Workspace, home: Path, monkeypatch: pytest.MonkeyPatch, zygote: Zygote
+) -> None:
+    said: list[list[str]] = []
+
+    def dead(arguments: list[str], environment: dict[str, str], log: Path) -> Lingering:
+        """The first is told to end and lingers; the second never says that it is there."""
+        said.append(arguments)
+        asked = ["train", "nothing"] if len(said) == 1 else ["models", "list"]
+        return Lingering(zygote, asked, environment=environment, log=log)
+
+    monkeypatch.setattr(training_work, "start_process", dead)
+    api.post("/training/runs", **PLAN)
+    folder = home / "trained" / "tuned"
+    write_record(folder, replace(read_record(folder), state="cancelled"))
+    begun = api.post("/training/runs/tuned/resume")
+    *_, end = heard(api, "tuned")
+    assert end.data["run"]["started_at"] == begun["started_at"]
+    assert end.data["run"]["problem"].startswith("its process ended with code 0 before it began; it said: ")
+
+
 def test_a_process_that_dies_before_it_begins_is_told_with_its_last_words(
     api: Speaker, judged: Workspace, home: Path, monkeypatch: pytest.MonkeyPatch, zygote: Zygote
 ) -> None:
@@ -253,9 +301,9 @@ def test_a_process_that_dies_before_it_begins_is_told_with_its_last_words(
 
 REFUSALS: list[tuple[dict[str, Any], int, str]] = [
     ({"method": "ppo"}, 400, "method"),
-    ({"name": "../up"}, 404, "no training run"),
-    ({"name": "a/b"}, 404, "no training run"),
-    ({"name": "tiny"}, 400, "'tiny' is taken"),
+    ({"name": "../up"}, 400, "cannot be a model's name"),
+    ({"name": "a/b"}, 400, "cannot be a model's name"),
+    ({"name": "tiny"}, 400, "'tiny' is the name of a model already"),
     ({"model": "other"}, 404, "not served here"),
     ({"model": "/etc"}, 404, "not served here"),
     ({"facets": [{"name": "nobody"}]}, 404, "nobody"),

@@ -1,6 +1,6 @@
 """Training over HTTP: the settings, the trainer's view of a plan's rows, and runs: begun, ended, gone on with, forgotten."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,8 +27,9 @@ from ramify.api.workspace.training_shapes import (
     run_shape,
     run_whole,
 )
-from ramify.errors import InputError
-from ramify.models.registry import Registry
+from ramify.api.workspace.training_work import without_paths
+from ramify.errors import InputError, NotFoundError
+from ramify.models.registry import NAME, Registry
 from ramify.settings import Settings
 from ramify.training.curves import read_log
 from ramify.training.plans import METHODS, TrainingPlan, plan_from
@@ -92,16 +93,33 @@ def _plan(desk: Desk, body: PlanBody) -> TrainingPlan:
     """Raises ModelNotFoundError for a model that this server does not have, InputError for what no plan can be."""
     if body.model is not None:
         desk.models.check(body.model)
-    desk.trainings.folder(body.name)
     return plan_of(body, desk.trainings.workspace, desk.trainings.root, Settings.load().device)
+
+
+def _taken(desk: Desk, name: str) -> str | None:
+    """Why a new model cannot have this name, if it cannot."""
+    if not NAME.fullmatch(name):
+        return f"{name!r} cannot be a model's name; use letters, digits and . _ @ + -, beginning with a letter or digit"
+    if name in {entry.name for entry in Registry().list()}:
+        return f"{name!r} is the name of a model already; choose another"
+    if desk.trainings.folder(name).exists():
+        return f"there is a training run {name!r} already; choose another name, or delete that run with its model"
+    return None
 
 
 # ------------------------------------------------------------ the gate
 
 
+NOTHING: dict[str, Any] = {
+    **dict.fromkeys(("window", "rows", "validation_rows", "tokens", "learned", "longest", "without_eos", "bad_rows"), 0),
+    "problems": {}, "stayed": {}, "bad": [], "passes": False, "chosen": [], "steps": None, "settings": {},
+}  # fmt: skip
+"""What there is to say of a plan that has no rows."""
+
+
 @dataclass(frozen=True)
 class _Checked:
-    found: Prepared
+    found: Prepared | None
     report: dict[str, Any]
     bad: list[int]
     """The numbers of rows that cannot be trained on as they are, counted from 1."""
@@ -109,14 +127,19 @@ class _Checked:
 
 @router.post("/training/checks", status_code=201)
 async def start_check(request: Request, desk: DeskState, body: NewCheck) -> CheckShape:
-    """See every row of a plan as the trainer will see it, and whether a run of it could begin."""
-    plan = _plan(desk, body)
+    """See every row of a plan as the trainer will see it, and whether a run of it could begin. What would be a 400 there is
+    `refusal` here."""
 
     def work(task: Task) -> _Checked:
         task.told("reading the rows", 0, None)
-        found = gather(plan, desk.database)
+        try:
+            found = gather(_plan(desk, body), desk.database)
+        except NotFoundError:
+            raise
+        except InputError as error:
+            return _Checked(None, {**NOTHING, "model": body.model or "", "refusal": str(error)}, [])
         task.told("looking at every row", 0, len(found.gathered.rows))
-        return _checked(found, taken=desk.trainings.folder(body.name).exists())
+        return _checked(found, _taken(desk, body.name))
 
     task = desk.tasks.start("training-check", body.name, work, passing=True)
     if body.wait:
@@ -124,23 +147,22 @@ async def start_check(request: Request, desk: DeskState, body: NewCheck) -> Chec
     return check_shape(task)
 
 
-def _checked(found: Prepared, *, taken: bool) -> _Checked:
+def _checked(found: Prepared, taken: str | None) -> _Checked:
     seen = view(found.gathered, found.spelling, found.window)
     refusal, chosen, steps = None, list[str](), None
     try:
-        ready = prepare(found.plan, gathered=found)
+        unnamed = replace(found.plan, name=None, target_of=None)
+        ready = prepare(unnamed, gathered=replace(found, plan=unnamed))
         chosen, steps = list(ready.gathered.chosen), steps_of(ready)
     except InputError as error:
         refusal = str(error)
-    if taken and refusal is None:
-        refusal = f"there is a training run {found.plan.name!r} already; choose another name"
     told = seen.to_data()
     bad = told.pop("bad")
     report = {
         **{name: value for name, value in told.items() if name != "kind"},
         "bad": bad[:BAD],
         "bad_rows": len(bad),
-        "refusal": refusal,
+        "refusal": refusal or taken,
         "chosen": chosen,
         "steps": steps,
         "settings": found.plan.to_data()["train"],
@@ -164,7 +186,7 @@ def check_rows(
 ) -> Page[RowShape]:
     """The rows token by token: ids, which are learned, and everything that speaks against one."""
     checked: _Checked | None = desk.tasks.get(check_key, "training-check").result
-    if checked is None:
+    if checked is None or checked.found is None:
         return Page(items=[], next=None)
     gathered, found = checked.found.gathered, checked.found
     page = page_of(checked.bad if bad else range(1, len(gathered.rows) + 1), limit, after)
@@ -178,6 +200,9 @@ def check_rows(
 @router.post("/training/runs", status_code=201)
 async def start_run(desk: DeskState, body: PlanBody) -> RunShape:
     """Begin a run in a process of its own. Its rows are checked first; what cannot be trained is refused, and nothing begins."""
+    taken = _taken(desk, body.name)
+    if taken is not None:
+        raise InputError(taken)
     return await desk.waiting(_start, desk, _plan(desk, body))
 
 
@@ -272,5 +297,6 @@ def look_at(desk: Desk, key: str) -> RunWhole:
 
 def _seen(desk: Desk, key: str) -> tuple[RunShape, Any, Any]:
     record, folder = desk.trainings.get(key), desk.trainings.folder(key)
+    record = replace(record, problem=record.problem and without_paths(record.problem, folder))
     lines = [line_shape(line) for line in read_log(folder)]
     return run_shape(key, record, lines, has_report=(folder / REPORT).is_file()), record, lines

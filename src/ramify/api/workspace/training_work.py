@@ -20,7 +20,7 @@ from typing import Any
 from ramify.api.errors import ApiError
 from ramify.api.workspace.tasks import Task
 from ramify.batch.workers import cores
-from ramify.errors import CancelledError, EngineError, InputError, NotFoundError
+from ramify.errors import CancelledError, EngineError, NotFoundError
 from ramify.models.registry import NAME
 from ramify.settings import Settings, child_environment
 from ramify.store.database import Database
@@ -29,7 +29,7 @@ from ramify.store.secrets import without_password
 from ramify.training.plans import TrainingPlan
 from ramify.training.records import WAITING, RunRecord, read_record, records_in, write_record
 
-__all__ = ["LOG", "TrainingsAtWork", "start_process"]
+__all__ = ["LOG", "TrainingsAtWork", "start_process", "without_paths"]
 
 log = logging.getLogger(__name__)
 
@@ -104,16 +104,12 @@ class TrainingsAtWork:
     # ------------------------------------------------------------ doing
 
     def start(self, plan: TrainingPlan) -> None:
-        """Begin a prepared run in a new folder. Raises ApiError 409 where another runs, InputError for a name in use."""
+        """Begin a prepared run in a folder that is not there yet. Raises ApiError 409 where another runs."""
         folder = Path(plan.out)
         with self._starting:
             self._alone()
-            if folder.exists():
-                raise InputError(
-                    f"there is a training run {folder.name!r} already; choose another name, or delete that run with its model"
-                )
-            folder.mkdir(parents=True)
-            self._begin(folder, plan.to_data())
+            folder.mkdir(parents=True)  # nobody has taken the name meanwhile
+            self._begin(folder, plan.to_data(), None)
 
     def resume(self, key: str) -> None:
         """Let a run go on from its checkpoint. Raises ApiError 409 where it is completed or one runs."""
@@ -122,7 +118,7 @@ class TrainingsAtWork:
             if record.state == "completed":
                 raise ApiError(409, f"{key!r} is completed; a further training begins from its model", code="completed")
             self._alone()
-            self._begin(self.folder(key), record.plan)
+            self._begin(self.folder(key), record.plan, record.steps)
 
     def _alone(self) -> None:
         for folder, record in records_in(self.root):
@@ -132,15 +128,15 @@ class TrainingsAtWork:
                     "cancel it", code="busy",
                 )  # fmt: skip
 
-    def _begin(self, folder: Path, plan: dict[str, Any]) -> None:
+    def _begin(self, folder: Path, plan: dict[str, Any], steps: int | None) -> None:
         # In our name until the process says that it is there.
-        write_record(
-            folder,
-            RunRecord(plan=plan, state="running", doing=WAITING, process=this_process(), started_at=_now()),
-        )
+        begun = RunRecord(
+            plan=plan, state="running", doing=WAITING, steps=steps, process=this_process(), started_at=_now()
+        )  # fmt: skip
+        write_record(folder, begun)
         (folder / LOG).unlink(missing_ok=True)
         process = self._spawn(folder)
-        threading.Thread(target=self._see_end, args=(folder, process), name=f"training {folder.name}", daemon=True).start()
+        threading.Thread(target=self._see_end, args=(folder, process, begun), name=f"training {folder.name}", daemon=True).start()
 
     def _spawn(self, folder: Path, *arguments: str) -> Any:
         environment = child_environment(max(1, cores() - 1))
@@ -148,15 +144,15 @@ class TrainingsAtWork:
             environment["RAMIFY_WORKSPACE"] = self._database.engine.url.render_as_string(hide_password=False)
         return start_process(["train", "work", str(folder), *arguments], environment, folder / LOG)
 
-    def _see_end(self, folder: Path, process: Any) -> None:
+    def _see_end(self, folder: Path, process: Any, begun: RunRecord) -> None:
         """Wait for the process, and where it died before it could say so, say it."""
         while (code := process.poll()) is None:
             time.sleep(LOOK_S)
         try:
-            record = read_record(folder)
-            if record.state == "running" and record.process == this_process():
+            # A run that went on meanwhile has another record, and another process.
+            if read_record(folder) == begun:
                 told = f"its process ended with code {code} before it began; {last_words(folder)}"
-                write_record(folder, replace(record, state="failed", doing="", problem=told, ended_at=_now()))
+                write_record(folder, replace(begun, state="failed", doing="", problem=told, ended_at=_now()))
         except (NotFoundError, OSError):  # deleted meanwhile
             log.info("the run in %s is gone", folder)
 
@@ -205,13 +201,17 @@ class TrainingsAtWork:
 
 
 def last_words(folder: Path) -> str:
-    """The end of what a process said, without the server's folders."""
+    """The end of what a process said."""
     try:
         said = (folder / LOG).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         said = ""
-    said = said.replace(str(folder), "…").replace(str(Settings.load().home), "…")
-    return f"it said: {said[-LAST_WORDS:]}" if said else "it said nothing"
+    return f"it said: {without_paths(said, folder)[-LAST_WORDS:]}" if said else "it said nothing"
+
+
+def without_paths(text: str, folder: Path) -> str:
+    """A message without the server's folders."""
+    return text.replace(str(folder), folder.name).replace(str(Settings.load().home), "the data folder")
 
 
 def _now() -> str:

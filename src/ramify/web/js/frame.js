@@ -23,13 +23,14 @@ import { LibraryPage } from "./pages/library.js";
 import { PickingPage } from "./pages/picking.js";
 import { ReadinessPage } from "./pages/readiness.js";
 import { SamplePage } from "./pages/sample.js";
+import { TrainingPage } from "./pages/training.js";
 import { TreePage } from "./pages/tree.js";
 import { computed, html, useEffect, useState } from "./preact.js";
 import { connected, facetName, facets, loadShared, palette, redo, remembered, theme, undo, workspace } from "./state.js";
 
 const PAGES = {
   library: LibraryPage, samples: SamplePage, completions: CompletionPage, compare: ComparePage, picking: PickingPage, blocks: BlocksPage,
-  trees: TreePage, judge: JudgePage, facets: FacetsPage, lab: LabPage, jobs: JobsPage, history: HistoryPage,
+  trees: TreePage, judge: JudgePage, facets: FacetsPage, lab: LabPage, jobs: JobsPage, history: HistoryPage, training: TrainingPage,
   import: ImportPage, export: ExportPage, readiness: ReadinessPage, duplicates: DuplicatesPage,
 };
 
@@ -38,6 +39,7 @@ const NAV = [
   { page: "judge", name: "Judge", icon: "judge", parts: ["judge"] },
   { page: "facets", name: "Facets", icon: "facet", parts: ["facets"] },
   { page: "import", name: "Data", icon: "data", parts: ["import"] },
+  { page: "training", name: "Training", icon: "training", parts: ["training"] },
   { page: "lab", name: "Lab", icon: "lab", parts: ["lab"] },
   { page: "jobs", name: "Jobs", icon: "jobs", parts: ["jobs"] },
   { page: "history", name: "History", icon: "history", parts: ["history"] },
@@ -89,6 +91,7 @@ export function App({ start }) {
     { keys: "Alt+5", says: "data in and out", act: () => go(["import"]) },
     { keys: "Alt+6", says: "lab", act: () => go(["lab"]) },
     { keys: "Alt+7", says: "jobs", act: () => go(["jobs"]) },
+    { keys: "Alt+8", says: "training", act: () => go(["training"]) },
     { keys: "Alt+F", says: "choose the facet", act: () => /** @type {HTMLElement | null} */ (document.querySelector(".topbar .menu-anchor button"))?.click() },
   ], []);
   const page = pageName.value;
