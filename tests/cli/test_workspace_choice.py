@@ -8,7 +8,7 @@ import pytest
 from tests.cli.conftest import Run
 
 from ramify.cli.main import command
-from ramify.cli.workspace import without_password
+from ramify.store.secrets import without_password
 
 COMMANDS = (
     "samples",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ramify.errors import ConflictError, InputError, NotFoundError
-from ramify.store import Database, job_leases
+from ramify.store import Database, job_leases, processes
 from ramify.store.job_records import JobRecord, NewResult
 
 
@@ -98,7 +98,7 @@ def test_the_rows_of_one_that_was_killed_are_free_at_once_and_those_of_a_living_
 def test_one_on_another_machine_is_dead_after_two_silent_minutes(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     key = three(db).key
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(job_leases, "_machine", lambda: "another/1")
+        elsewhere.setattr(processes, "_machine", lambda: "another/1")
         far = db.leases.enter(key)
         db.leases.claim(key, far, 3)
     assert db.leases.others(key) == 1

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from ramify.errors import InputError, UnsafeModelError
+from ramify.errors import CancelledError, InputError, UnsafeModelError
 from ramify.training.checkpoints import load_checkpoint
 from ramify.training.config import TrainConfig
 from ramify.training.curves import read_log
@@ -19,6 +19,7 @@ from ramify.training.models import LoraConfig, add_adapter, new_model
 from ramify.training.objectives import Completions, Labels, Objective, Pairs, PreferenceConfig
 from ramify.training.optimizers import optimizers_for
 from ramify.training.reader import Reader
+from ramify.training.stopping import Stop
 
 STEPS = 6
 COMPLETIONS = [completion_example([1, 4 + n % 5], [10 + n % 6, 4 + n % 3], 2) for n in range(9)]
@@ -63,6 +64,32 @@ def go(objective: Objective, folder: Path, *, kill_at: int | None = None, seed: 
     trained = model(seed)
     run(Reader(trained), objective, config(**fields), folder, validation={"held": Completions(COMPLETIONS[:3])}, report=tell)
     return trained
+
+
+def test_asked_to_end_a_run_ends_after_its_step_with_a_checkpoint_and_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
+    whole = go(OBJECTIVES["dpo"](), tmp_path / "whole", save_every=100)
+    stop, begun = Stop(), list[int | None]()
+
+    def tell(line: dict[str, Any]) -> None:
+        if line["step"] == 3:
+            stop.ask()
+
+    def half(**more: Any) -> Any:
+        trained = model()
+        run(
+            Reader(trained), OBJECTIVES["dpo"](), config(save_every=100), tmp_path / "half",
+            validation={"held": Completions(COMPLETIONS[:3])}, begin=begun.append, **more,
+        )  # fmt: skip
+        return trained
+
+    with pytest.raises(CancelledError, match="cancelled after step 4; the checkpoint is kept"):
+        half(report=tell, stop=stop)
+    assert [line["step"] for line in read_log(tmp_path / "half") if "loss" in line] == [1, 2, 3, 4]
+    resumed = half()
+    assert begun == [STEPS, STEPS]
+    assert losses(tmp_path / "half") == losses(tmp_path / "whole")
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(weight, resumed.state_dict()[name]), name
 
 
 def losses(folder: Path) -> list[Any]:

@@ -35,6 +35,8 @@ class Studio:
 
     url: str
     api: httpx2.Client
+    home: Path
+    """Its data folder."""
 
     @property
     def start(self) -> str:
@@ -73,7 +75,7 @@ def serving(folder: Path) -> Iterator[Studio]:
         found = re.match(r"(http://127\.0\.0\.1:\d+)/#token=" + TOKEN, line)
         assert found, (line, process.stderr.read() if process.stderr else "")
         with httpx2.Client(base_url=found[1], headers={"Authorization": f"Bearer {TOKEN}"}, timeout=180) as api:
-            yield Studio(found[1], api)
+            yield Studio(found[1], api, folder / "home")
     finally:
         process.terminate()
         process.wait(120)  # an interpreter with torch takes long to end on a busy machine

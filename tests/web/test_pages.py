@@ -1,5 +1,7 @@
 """Every page, light and dark, wide and narrow: a picture to look at, no overflow, and what axe knows of WCAG AA."""
 
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,8 +66,10 @@ def pages(studio: Studio) -> dict[str, str]:
             "import": {"upload": upload, "columns": {"Question": "user", "Answer": "completion"}, "task": tried["key"]},
             "duplicates": {"measure": "normalised", "of": "samples", "near": "0.85", "task": alike["key"]},
             "export": {"task": exported["key"]},
+            "training": {"facets": []},
         }
     )
+    a_trained_model(studio, first, second)
     return {
         "library": "#/",
         "library-empty": "#/?text=nosuchword",
@@ -82,12 +86,66 @@ def pages(studio: Studio) -> dict[str, str]:
         "consistency": "#/judge?view=consistency",
         "facets": "#/facets",
         "jobs": "#/jobs",
+        "training": "#/training",
+        "training-run": "#/training/bedtime-dpo",
         "history": "#/history",
         "import": "#/import",
         "export": "#/export",
         "readiness": "#/readiness",
         "duplicates": "#/duplicates",
     }
+
+
+def a_trained_model(studio: Studio, better: int, worse: int) -> None:
+    """What a run leaves behind, without the run; and one that was killed."""
+    from ramify.store.processes import Process, this_process
+    from ramify.training.plans import plan_from
+    from ramify.training.records import RunRecord, write_record
+    from ramify.training.report import CompletionChange, TrainingReport
+
+    where = studio.get("/api/workspace")["where"]
+    for name, process in (("bedtime-dpo", this_process()), ("bedtime-sft", Process("this one, before it went down", 1, 0.0))):
+        folder = studio.home / "trained" / name
+        folder.mkdir(parents=True)
+        said = {"method": name[-3:], "model": "tiny", "workspace": where, "facets": ["brainstorming"], "train": {"max_steps": 40}}
+        plan = plan_from({**said, "out": str(folder), "name": name}).to_data()
+        state = "completed" if name == "bedtime-dpo" else "running"
+        moment = "2026-11-27T08:00:00+00:00"
+        write_record(
+            folder, RunRecord(plan=plan, state=state, doing="", steps=40, process=process, started_at=moment, ended_at=moment)
+        )
+        lines = [
+            {
+                "step": n,
+                "loss": 0.7 / (1 + n / 9),
+                "accuracy": min(1.0, 0.4 + n / 50),
+                "tokens_per_s": 900 + 40 * (n % 7),
+                "seconds": n / 2,
+            }
+            if n % 10 or n == 40
+            else {"step": n, "validation": {"held_out": {"loss": 0.75 / (1 + n / 14), "accuracy": 0.75}}, "seconds": n / 2}
+            for n in range(1, 41)
+        ]
+        (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        os.utime(folder / "log.jsonl", (0, 0))
+        os.utime(folder / "run.json", (0, 0))
+    changes = [
+        CompletionChange(
+            name=f"sample 1, completion {completion}", side=side, validation=side == "rejected",
+            source={"sample": 1, "completion": better, "rejected": worse},
+            tokens=(" there", " was", " a", " lake", ".", "<|im_end|>"), before=(-2.0, -0.4, -0.3, -6.0, -1.0, -2.0), after=after,
+        )
+        for completion, side, after in (
+            (better, "chosen", (-1.5, -0.4, -0.2, -2.0, -0.9, -0.5)), (worse, "rejected", (-2.2, -0.9, -1.8, -9.5, -1.0, -2.1))
+        )
+    ]  # fmt: skip
+    part = {"rows": 1, "accuracy_before": 0.0, "accuracy_after": 1.0, "margin_before": -2.1, "margin_after": 10.3}
+    made = TrainingReport(
+        base="tiny", tuned="bedtime-dpo", fingerprints={"base": "a", "tuned": "b"}, method="dpo", completions=changes,
+        losses={"training": {"before": 1.95, "after": 0.92, "tokens": 6, "rows": 1}}, pairs={"training": part},
+        unrelated={"source": "its own", "texts": 16, "tokens": 900, "before": 1.4, "after": 1.5, "worse": 0.071, "alarm": True},
+    )  # fmt: skip
+    (studio.home / "trained" / "bedtime-dpo" / "report.json").write_text(json.dumps(made.to_data()))
 
 
 @pytest.mark.parametrize(

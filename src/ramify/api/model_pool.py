@@ -141,6 +141,13 @@ class ModelPool:
         """Note that it is well."""
         self._served[name].failure = None
 
+    def forget(self, name: str) -> None:
+        """Give a model's memory back, because what its name stood for is gone; what runs on it is cancelled."""
+        with self._lock:
+            served = self._served.pop(name, None)
+        if served is not None and served.model.done() and served.model.exception() is None:
+            served.model.result().close()
+
     def close(self) -> None:
         """Cancel what runs and give the memory back."""
         for model in self.loaded().values():

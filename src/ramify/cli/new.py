@@ -27,12 +27,13 @@ def new(
 ) -> None:
     """Make a workspace. Commands that name none use it from then on."""
     from ramify.store.database import Database
+    from ramify.store.secrets import without_password
 
     where = workspace.place(where)
     if "://" not in where and Path(where).exists():
         raise InputError(f"there is something at {where} already; choose another name, or use it with --workspace {where}")
     if "://" in where and _is_there(where):
-        raise InputError(f"there is a workspace at {workspace.without_password(where)} already; use it with --workspace")
+        raise InputError(f"there is a workspace at {without_password(where)} already; use it with --workspace")
     with Database.open(where) as database:
         if model is not None:
             database.settings.set("target_model", model)

@@ -52,16 +52,33 @@ def kto(plan: Path | None, given: dict[str, Any], quiet: Quiet = False, as_json:
 
 def _train(method: str, plan: Path | None, given: dict[str, Any], quiet: bool, as_json: bool) -> None:
     from ramify.training.runs import execute, prepare
+    from ramify.training.stopping import stopping
 
     _hush()
     ready = prepare(plan_of(method, plan, given))
     if not as_json:
         _tell_rows(ready, quiet)
-    outcome = execute(ready.plan, report=_Lines(quiet or as_json), prepared=ready)
+    with stopping() as stop:
+        outcome = execute(ready.plan, report=_Lines(quiet or as_json), prepared=ready, stop=stop)
     if as_json:
         listing.print_json({"folder": str(outcome.folder), "name": outcome.entry and outcome.entry.name, **_told(outcome)})
         return
     listing.facts({"saved in": str(outcome.folder), **_told(outcome), **_name(outcome)})
+
+
+@app.command("work", hidden=True)
+def work(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where a run's record is.")],
+    report: Annotated[bool, typer.Option("--report", help="Only measure before and after.")] = False,
+) -> None:
+    """Do what a run's record says: what a server starts, in a process of its own."""
+    from ramify.training import process
+
+    _hush()
+    if report:
+        process.measure(folder)
+    else:
+        process.work(folder)
 
 
 def _hush() -> None:

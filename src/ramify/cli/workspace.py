@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import typer
 
@@ -33,7 +32,6 @@ __all__ = [
     "place",
     "place_meant",
     "remember",
-    "without_password",
 ]
 
 LAST = "last-workspace"
@@ -110,6 +108,8 @@ def place(given: str) -> str:
 
 def remember(where: str, settings: Settings | None = None) -> None:
     """Make it the last one used. A password is left out; a data folder that cannot be written is no reason to fail."""
+    from ramify.store.secrets import without_password
+
     home = (settings or Settings.load()).home
     kept = without_password(where) if "://" in where else where
     with contextlib.suppress(OSError):
@@ -119,16 +119,6 @@ def remember(where: str, settings: Settings | None = None) -> None:
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=home, prefix=LAST, delete=False) as file:
             file.write(kept + "\n")
         os.replace(file.name, home / LAST)
-
-
-def without_password(url: str) -> str:
-    """The URL without any password: neither before the host nor among its parameters."""
-    parts = urlsplit(url)
-    if parts.password is None and "password" not in parts.query.lower():
-        return url
-    user, at, host = parts.netloc.rpartition("@")
-    query = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if "password" not in name.lower()]
-    return urlunsplit(parts._replace(netloc=user.partition(":")[0] + at + host, query=urlencode(query)))
 
 
 # Models.

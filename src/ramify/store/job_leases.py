@@ -5,12 +5,8 @@ found dead: at once on the same machine, after `SILENT_S` without a word on anot
 any more is not kept.
 """
 
-import functools
-import os
-import socket
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
@@ -20,6 +16,7 @@ from ramify.store import tables
 from ramify.store.changes import chunks, now
 from ramify.store.job_records import ENDED, JobRow, NewResult
 from ramify.store.jobs import job_id_of, reserved
+from ramify.store.processes import SILENT_S, Process, alive, this_process
 
 if TYPE_CHECKING:
     from ramify.store.database import Database
@@ -33,8 +30,6 @@ jobs, rows, requests, results, runners = (
 
 BEAT_S = 5.0
 """How often a runner says that it is there."""
-SILENT_S = 120.0
-"""After so long a runner on another machine is taken for dead."""
 
 
 class JobLeases:
@@ -43,7 +38,7 @@ class JobLeases:
 
     def enter(self, key: str) -> int:
         """Begin to work at a job; returns the runner's number. Raises ConflictError where it has ended."""
-        host, pid, born = _here()
+        host, pid, born = this_process()
         with self.database.writing() as connection:
             job_id = job_id_of(connection, key)
             state = connection.execute(select(jobs.c.state).where(jobs.c.id == job_id)).scalar_one()
@@ -147,7 +142,7 @@ class JobLeases:
 
     def _bury(self, connection: Connection, job_id: int) -> None:
         found = connection.execute(select(runners).where(runners.c.job_id == job_id)).all()
-        self._free(connection, [row.id for row in found if not _alive(row.host, row.pid, row.born, row.beat_at)])
+        self._free(connection, [row.id for row in found if not alive(Process(row.host, row.pid, row.born), row.beat_at)])
 
     def _free(self, connection: Connection, numbers: Sequence[int]) -> None:
         if not numbers:
@@ -156,29 +151,3 @@ class JobLeases:
         theirs = rows.c.job_id.in_(job_ids) & (rows.c.state == "leased") & rows.c.runner_id.in_(numbers)
         connection.execute(update(rows).where(theirs).values(state="waiting", runner_id=None))
         connection.execute(delete(runners).where(runners.c.id.in_(numbers)))
-
-
-@functools.cache
-def _machine() -> str:
-    """This machine since it was started: after that no process of before lives on."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    return f"{socket.gethostname()}/{boot.read_text().strip() if boot.exists() else ''}"
-
-
-def _here() -> tuple[str, int, float]:
-    import psutil
-
-    return _machine(), os.getpid(), psutil.Process().create_time()
-
-
-def _alive(host: str, pid: int, born: float, beat_at: float) -> bool:
-    import psutil
-
-    if host != _machine():
-        return time.time() - beat_at < SILENT_S
-    try:
-        process = psutil.Process(pid)
-        # Reckoned from the clock, which may have been set since.
-        return bool(abs(process.create_time() - born) < 2 and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False

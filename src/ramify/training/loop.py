@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from ramify.errors import CancelledError
 from ramify.training.batches import Steps
 from ramify.training.checkpoints import Progress, load_checkpoint, load_weights, save_checkpoint, save_weights
 from ramify.training.config import TrainConfig
@@ -22,6 +23,7 @@ from ramify.training.devices import Devices
 from ramify.training.objectives import Objective
 from ramify.training.optimizers import learning_rate_share, optimizers_for
 from ramify.training.reader import Reader
+from ramify.training.stopping import Stop
 
 __all__ = ["evaluate_objective", "run"]
 
@@ -40,13 +42,17 @@ def run(
     validation: Mapping[str, Objective] | None = None,
     report: Report = lambda line: None,
     devices: Devices | None = None,
+    stop: Stop | None = None,
+    begin: Callable[[int | None], None] = lambda last: None,
 ) -> Progress:
     """Train the reader's model in place; returns what was done. Goes on from `folder/checkpoint` where there is one.
 
     of: names what is trained, so that a checkpoint of something else is refused. Every `log_every` steps one line (step, loss in
-    nats, lr, tokens/s, seconds, what the objective tells) goes to `report`, `folder/log.jsonl` and `folder/tensorboard`.
+    nats, lr, tokens/s, seconds, what the objective tells) goes to `report`, `folder/log.jsonl` and `folder/tensorboard`. begin:
+    called before the first step with the number of the last one, None where seconds decide. stop: ends it after a step, with a
+    checkpoint; then CancelledError is raised.
     """
-    devices = devices or Devices()
+    devices, stop = devices or Devices(), stop or Stop()
     validation = validation or {}
     model = reader.model
     steps = Steps(objective.lengths, config, devices=devices.count)
@@ -64,6 +70,8 @@ def run(
     recent = _Recent(progress)
     saved = validated = progress.seconds
     model.train()
+    begin(last)
+    stop.between_steps = True
 
     def ended() -> bool:
         if config.patience is not None and progress.since_best >= config.patience:
@@ -75,7 +83,7 @@ def run(
     while not ended():
         started = time.monotonic()
         share = learning_rate_share(config, progress, last)
-        told = _step(reader, objective, steps[progress.step], optimizers, config, share, progress.step, devices)
+        told = _step(reader, objective, steps[progress.step], optimizers, config, share, progress.step, devices, stop)
         progress.step += 1
         progress.tokens += int(told["tokens"])
         progress.learned += int(told["weight"])
@@ -91,11 +99,15 @@ def run(
             validated = progress.seconds
             _validate(reader, validation, config, progress, folder, log, devices)
             over = over or ended()
-        if over or _due(config.save_every, config.save_every_s, progress, saved):
+        if over or told["stop"] or _due(config.save_every, config.save_every_s, progress, saved):
             saved = progress.seconds
             if devices.first:
                 save_checkpoint(folder / "checkpoint", model, optimizers, progress)
             devices.wait()
+        if told["stop"] and not over:
+            raise CancelledError(
+                f"cancelled after step {progress.step}; the checkpoint is kept, and the same run goes on from it"
+            )
     if config.patience is not None and (folder / "best").is_dir():
         load_weights(folder / "best", model)
     return progress
@@ -114,8 +126,9 @@ def _step(
     share: float,
     number: int,
     devices: Devices,
+    stop: Stop,
 ) -> dict[str, float]:
-    """Returns the sums over the step's rows."""
+    """Returns the sums over the step's rows, and as "stop" whether any device was asked to end, which so all know at once."""
     torch.manual_seed(hash((config.seed, number, devices.rank)) & 0x7FFFFFFF)
     whole = sum(objective.weight(rows) for rows in passes)
     sums: dict[str, float] = dict.fromkeys(("loss", "weight", "tokens", *TOLD), 0.0)
@@ -133,7 +146,7 @@ def _step(
             group["lr"] = group["base_lr"] * share
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    return devices.add(sums)
+    return devices.add({**sums, "stop": float(stop.asked)})
 
 
 class _Recent:

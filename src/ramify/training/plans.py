@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 
 from ramify.errors import InputError
 from ramify.exchange.templates import ExportTemplate, template
+from ramify.store.secrets import without_password
 from ramify.training.config import TrainConfig
 from ramify.training.fitting import Overlong, Unusable
 from ramify.training.gathering import Learning
@@ -115,8 +116,10 @@ class TrainingPlan:
         return template({"kind": self.method, "facets": [_share(each) for each in self.facets], **self.select})
 
     def to_data(self) -> dict[str, Any]:
-        """As YAML or JSON has it; `plan_from(to_data())` is this plan again."""
+        """As YAML or JSON has it; `plan_from(to_data())` is this plan again, but for a password in the workspace's URL."""
         data: dict[str, Any] = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        if self.workspace and "://" in self.workspace:
+            data["workspace"] = without_password(self.workspace)
         if self.train.batch_size is not None:
             data["train"].pop("tokens_per_step")
         if self.train.optimizer != "muon":

@@ -6,8 +6,8 @@ unasked, sampled from its own beginning of text: how much less likely the tuned 
 
 import json
 import statistics
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,16 @@ class TrainingReport:
         for row, change in zip(data["completions"], self.completions, strict=True):
             row["change"] = change.change
         return data
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> "TrainingReport":
+        """What `to_data` made."""
+        kept = {each.name for each in fields(CompletionChange)}
+        completions = []
+        for row in data["completions"]:
+            given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in row.items() if name in kept}
+            completions.append(CompletionChange(**given))
+        return cls(**{**data, "completions": completions})
 
 
 def made_by(tuned: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 out/            the result as a folder in Hugging Face format, or a PEFT adapter
   training.json    the manifest: base model, every row's origin, settings, what came of it
+  run.json         what becomes of it while it runs (`records.py`)
   log.jsonl, tensorboard/, checkpoint/
 """
 
@@ -13,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ramify.errors import InputError
 from ramify.exchange.outputs import Outputs
@@ -24,9 +25,14 @@ from ramify.training.examples import Example
 from ramify.training.fitting import fit
 from ramify.training.gathering import Gathered, from_file, from_workspace
 from ramify.training.plans import TrainingPlan
+from ramify.training.records import Running, at_work
 from ramify.training.spelling import Spelling
+from ramify.training.stopping import Stop
 
-__all__ = ["MANIFEST", "Outcome", "Prepared", "execute", "gather", "prepare"]
+if TYPE_CHECKING:
+    from ramify.training.devices import Devices
+
+__all__ = ["MANIFEST", "Outcome", "Prepared", "execute", "gather", "goes_on", "prepare", "steps_of"]
 
 MANIFEST = "training.json"
 TOKENIZER_FILES = (
@@ -82,11 +88,14 @@ def gather(plan: TrainingPlan, database: Database | None = None) -> Prepared:
     return Prepared(plan=replace(plan, model=name), folder=folder, spelling=spelling, gathered=gathered, window=window)
 
 
-def prepare(plan: TrainingPlan, database: Database | None = None) -> Prepared:
-    """Gather, and refuse what cannot be trained, all before any weights are read. Raises InputError."""
+def prepare(plan: TrainingPlan, database: Database | None = None, *, gathered: Prepared | None = None) -> Prepared:
+    """Gather, and refuse what cannot be trained, all before any weights are read. Raises InputError.
+
+    gathered: what `gather` found, where it did so already.
+    """
     if plan.name is not None:
         _check_name(plan)
-    found = gather(plan, database)
+    found = gathered or gather(plan, database)
     fitted = fit(found.gathered, found.window, overlong=plan.overlong, unusable=plan.unusable)
     if plan.train.patience is not None and not fitted.validation:
         raise InputError("patience watches validation rows, and there are none; give select.validation or validation_rows")
@@ -101,17 +110,47 @@ def execute(
     *,
     report: Callable[[dict[str, Any]], None] = lambda line: None,
     prepared: Prepared | None = None,
+    stop: Stop | None = None,
+    running: Running | None = None,
 ) -> Outcome:
-    """Train, save, and enter the registry where a name is given. A killed run goes on when it is executed again."""
+    """Train, save, and enter the registry where a name is given. A killed run goes on when it is executed again.
+
+    running: a run that is at work already; unset, it begins here. stop: ends it, with CancelledError.
+    """
     ready = prepared or prepare(plan, database)
-    plan = ready.plan
     from ramify.training.devices import Devices
+
+    devices = Devices()
+    if running is not None or not devices.first:
+        return _execute(ready, database, report, devices, running, stop)
+    with at_work(ready.plan, stop) as running:
+        return _execute(ready, database, report, devices, running, stop)
+
+
+def _execute(
+    ready: Prepared,
+    database: Database | None,
+    report: Callable[[dict[str, Any]], None],
+    devices: "Devices",
+    running: Running | None,
+    stop: Stop | None,
+) -> Outcome:
     from ramify.training.keeping import Keeping, own_words
     from ramify.training.loop import run
     from ramify.training.models import add_adapter, load_folder, without_dropout
     from ramify.training.reader import Reader
 
-    devices = Devices()
+    plan = ready.plan
+
+    def doing(what: str) -> None:
+        if running is not None:
+            running.doing(what)
+
+    def begin(last: int | None) -> None:
+        if running is not None:
+            running.note(doing="training", steps=last)
+
+    doing("loading the model")
     model = load_folder(ready.folder)
     if plan.method != "sft":
         without_dropout(model)  # the reference is measured without it; an adapter's own stays as asked
@@ -123,14 +162,19 @@ def execute(
     base = fingerprint(ready.folder)
     objective = _objective(plan, ready)
     if plan.keep is not None:
+        doing("hearing what the model says unasked")
         texts = own_words(model, ready.spelling, plan.keep.texts, seed=config.seed)
         objective = Keeping(objective, texts, plan.keep.weight, packing=config.packing)
     validation = {"held_out": _objective(plan, ready, held=True)} if ready.gathered.validation else None
+    if plan.method != "sft":
+        doing("measuring every row with the model before")
+    out, stop = Path(plan.out), stop or (None if running is None else running.stop)
     progress = run(
-        reader, objective, config, Path(plan.out), of=_of(ready, base), validation=validation, report=report,
-        devices=devices,
+        reader, objective, config, out, of=_of(ready, base), validation=validation, report=report,
+        devices=devices, stop=stop, begin=begin,
     )  # fmt: skip
-    out = Path(plan.out)
+    if running is not None:
+        running.note(doing="saving")
     if devices.first:
         _save(model, ready, out)
     devices.wait()
@@ -200,6 +244,22 @@ def _of(ready: Prepared, base: Fingerprint) -> str:
     if ready.plan.keep is not None:
         told.append(asdict(ready.plan.keep))
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def steps_of(ready: Prepared) -> int | None:
+    """How many steps the run will have; None where seconds decide."""
+    from ramify.training.batches import Steps
+
+    config = replace(ready.plan.train, max_length=ready.window)
+    return Steps(_objective(ready.plan, ready).lengths, config).last()
+
+
+def goes_on(ready: Prepared) -> bool:
+    """Whether the run's checkpoint, if there is one, is of these rows, this model and these settings."""
+    file = Path(ready.plan.out) / "checkpoint" / "progress.json"
+    if not file.is_file():
+        return True
+    return bool(json.loads(file.read_text(encoding="utf-8"))["of"] == _of(ready, fingerprint(ready.folder)))
 
 
 def rows_hash(gathered: Gathered) -> str:

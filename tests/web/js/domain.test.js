@@ -7,6 +7,7 @@ import { heatClass, isUncertain, legend, stepOf, stepsOf, valueOf } from "../../
 import { asTokens, pathOf, planOf, sizeOf, smooth, sortedRows, withNews } from "../../../src/ramify/web/js/domain/lab.js";
 import { chance, intervals, isDecided, verdictOf } from "../../../src/ramify/web/js/domain/ranking.js";
 import { ago, firstLine, percent, pieces, strategyOf, visible } from "../../../src/ramify/web/js/domain/text.js";
+import { bodyOf, freeName, points, ticks, withTold } from "../../../src/ramify/web/js/domain/training.js";
 import { alternativesOf, candidatesOf, divergence, joined, nextWhere, originsOf, paragraphs } from "../../../src/ramify/web/js/domain/tokens.js";
 import { layOut, merged, neighbour, wayTo } from "../../../src/ramify/web/js/domain/tree_layout.js";
 import { inSight, scrollFor } from "../../../src/ramify/web/js/domain/virtual.js";
@@ -278,4 +279,41 @@ test("there is advice for what can be mended, and none for what need not be", ()
   assert.equal(adviceFor("mean logprob is too low"), "Make a likelier one, or lower the bound");
   assert.equal(adviceFor("the sample is archived"), "Restore it");
   assert.equal(adviceFor("equal to another of the sample"), "");
+});
+
+test("a run grows by its events, and its curves have points where something was measured", () => {
+  const line = (/** @type {number} */ step, /** @type {any} */ more = {}) => ({ step, seconds: step, held_out: false, loss: 3 - step, accuracy: null, margin: null, tokens_per_s: 50, lr: 0.1, ...more });
+  const run = /** @type {any} */ ({ key: "a", state: "running", step: 1, log: [line(1)] });
+  const grown = withTold(run, "line", { state: { key: "a", state: "running", step: 2 }, lines: [line(2), line(2, { held_out: true, loss: 2.5 })] });
+  assert.deepEqual(grown.log, [line(1), line(2), line(2, { held_out: true, loss: 2.5 })]);
+  assert.equal(grown.step, 2);
+  assert.deepEqual(withTold(grown, "state", { state: { state: "running", doing: "saving" } }).log, grown.log);
+  const whole = { key: "a", state: "completed", log: [] };
+  assert.equal(withTold(grown, "end", { run: whole }), whole);
+  assert.deepEqual(points(grown.log, "loss", false), [[1, 2], [2, 1]]);
+  assert.deepEqual(points(grown.log, "loss", true), [[2, 2.5]]);
+  assert.deepEqual(points(grown.log, "accuracy", false), []);
+});
+
+test("ticks are round numbers within the range", () => {
+  assert.deepEqual(ticks(0, 1, 5), [0, 0.2, 0.4, 0.6, 0.8, 1]);
+  assert.deepEqual(ticks(0.9, 3.1, 4), [1, 2, 3]);
+  assert.deepEqual(ticks(0, 6, 4), [0, 2, 4, 6]);
+  assert.deepEqual(ticks(2, 2), [2]);
+  for (const [low, high] of [[-3.3, 0.2], [1e-5, 3e-5], [0, 12345]]) for (const each of ticks(low, high)) assert.ok(each >= low - 1e-9 && each <= high + 1e-9);
+});
+
+test("a training is asked for as it was filled in, and nothing more", () => {
+  const it = /** @type {any} */ ({
+    method: "dpo", name: "", model: "", facets: [{ name: "noir", amount: "25%" }, { name: "", amount: "" }], adapter: true, rank: "4", merge: false, keep: true, validation: "0.1", overlong: "refuse",
+    unusable: "refuse", truncated: true, archived: false, retokenize: false, prefill: true, turns: "last", packing: false, schedule: "", loss: "ipo", beta: "0.3", sft: "", desirable_weight: "2", undesirable_weight: "",
+    epochs: "", max_steps: "6", learning_rate: "0.005",
+  });
+  assert.deepEqual(bodyOf(it, "noir-dpo", ["beta", "loss", "sft"]), {
+    method: "dpo", name: "noir-dpo", facets: [{ name: "noir", share: 0.25 }], overlong: "refuse", unusable: "refuse", merge: false, select: { validation: 0.1, truncated: true }, learn: {},
+    train: { max_steps: 6, learning_rate: 0.005 }, preference: { beta: 0.3, loss: "ipo" }, lora: { rank: 4 }, keep: {},
+  });
+  assert.equal(bodyOf({ ...it, facets: [{ name: "noir", amount: "some" }] }, "x", []), "“some” is no amount: leave it empty for all, or write 100 or 25%");
+  assert.equal(freeName("Légal letters!", "sft", ["legal-letters-sft", "legal-letters-sft-2"]), "legal-letters-sft-3");
+  assert.equal(freeName("夜", "kto", []), "model-kto");
 });

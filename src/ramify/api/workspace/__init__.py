@@ -27,6 +27,9 @@ from ramify.api.workspace import (
     sessions,
     task_events,
     tokens,
+    training,
+    training_events,
+    training_reports,
     tree_deciding,
     tree_growing,
     trees,
@@ -42,5 +45,6 @@ for room in (
     *(library, bulk, samples, completions, tokens, draft_events, drafts, sessions, trees, tree_growing, tree_deciding, blocks),
     *(facets, judging, lab_events, lab, jobs, history, models),
     *(uploads, importing, exporting, reports, task_events),
+    *(training_events, training_reports, training),
 ):
     router.include_router(room.router)

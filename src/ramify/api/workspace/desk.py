@@ -26,6 +26,7 @@ from ramify.api.running import client_gone
 from ramify.api.state import ServerState
 from ramify.api.workspace.lab_work import LabsAtWork
 from ramify.api.workspace.tasks import Tasks
+from ramify.api.workspace.training_work import TrainingsAtWork
 from ramify.api.workspace.upload_folders import Uploads
 from ramify.engine.model import Model
 from ramify.engine.waiting import Waiter
@@ -146,6 +147,7 @@ class Desk:
         self.tasks = Tasks()
         self.uploads = Uploads()
         self.labs = LabsAtWork(self.database)
+        self.trainings = TrainingsAtWork(self.database)
         self._remotes: dict[str, Remote] = {}
         self._opening = threading.Lock()
         self._long: anyio.CapacityLimiter | None = None

@@ -17,6 +17,7 @@ __all__ = [
     "FormsShape",
     "NewTemplate",
     "ReasonShape",
+    "SelectionFields",
     "TemplateFields",
     "TemplateShape",
     "export_shape",
@@ -34,15 +35,9 @@ class FacetFields(Body):
     order: Literal["oldest", "newest", "random"] = "oldest"
 
 
-class TemplateFields(Body):
-    """What goes into a training set; what is left out or null is the facet's own, or the saved template's."""
+class SelectionFields(Body):
+    """Which completions; what is left out or null is the facet's own."""
 
-    kind: Literal["sft", "dpo", "kto", "reward", "prompts", "stepwise"] | None = None
-    form: str | None = Field(default=None, description="trl where it is not said.")
-    file_type: Literal["jsonl", "json", "parquet"] | None = Field(default=None, description="null goes by the file's ending.")
-    facets: list[FacetFields] | None = Field(
-        default=None, description="In order: a sample goes out under the first that has any."
-    )
     filter: dict[str, JsonValue] | None = Field(default=None, description="Only what matches it: completions (prompts: samples).")
     good_rating: Rating | None = None
     bad_rating: Rating | None = None
@@ -57,13 +52,24 @@ class TemplateFields(Body):
     truncated: bool | None = None
     archived: bool | None = None
     prompts: Literal["as-is", "as-user", "raw", "messages"] | None = None
-    max_tokens: int | None = Field(default=None, ge=1)
     seed: int | None = None
-    validation: float | None = Field(default=None, ge=0, lt=1, description="The share of prompts in the validation file.")
+    validation: float | None = Field(default=None, ge=0, lt=1, description="The share of prompts that is held out.")
 
     def changes(self) -> dict[str, Any]:
         """What was said, as a template's JSON."""
         return self.model_dump(exclude_none=True)
+
+
+class TemplateFields(SelectionFields):
+    """What goes into a training set; what is left out or null is the facet's own, or the saved template's."""
+
+    kind: Literal["sft", "dpo", "kto", "reward", "prompts", "stepwise"] | None = None
+    form: str | None = Field(default=None, description="trl where it is not said.")
+    file_type: Literal["jsonl", "json", "parquet"] | None = Field(default=None, description="null goes by the file's ending.")
+    facets: list[FacetFields] | None = Field(
+        default=None, description="In order: a sample goes out under the first that has any."
+    )
+    max_tokens: int | None = Field(default=None, ge=1)
 
 
 class ExportBody(Body):

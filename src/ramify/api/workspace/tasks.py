@@ -21,7 +21,7 @@ from ramify.errors import CancelledError, NotFoundError
 
 __all__ = ["Kind", "State", "Task", "Tasks", "ended"]
 
-Kind = Literal["import", "export", "readiness", "duplicates"]
+Kind = Literal["import", "export", "readiness", "duplicates", "training-check", "training-report"]
 State = Literal["running", "done", "failed", "cancelled"]
 
 MOST_RUNNING = 8

@@ -273,6 +273,35 @@ export const api = {
   taskEvents: (task, signal) => ask("GET", `/api/tasks/events${search({ task })}`, undefined, signal),
   cancelTask: (key) => post(`/api/tasks/${key}/cancel`),
 
+  // Training.
+  /** @returns {Promise<{methods: T.TrainingMethod[]}>} */
+  trainingSettings: () => get("/api/training/settings"),
+  /** @param {any} body @param {AbortSignal} [signal] @returns {Promise<T.TrainingCheck>} */
+  trainingCheck: (body, signal) => post("/api/training/checks", { ...body, wait: true }, signal),
+  /** @returns {Promise<{items: T.TrainingRow[], next: string | null}>} */
+  trainingRows: (key, query) => get(`/api/training/checks/${key}/rows`, query),
+  /** @returns {Promise<{items: T.TrainingHead[], next: string | null}>} */
+  trainings: (query = {}) => get("/api/training/runs", query),
+  /** @returns {Promise<T.TrainingHead>} */
+  startTraining: (body) => post("/api/training/runs", body),
+  /** @returns {Promise<T.TrainingRun>} */
+  training: (key) => get(`/api/training/runs/${encodeURIComponent(key)}`),
+  /** @param {string} key @param {AbortSignal} signal */
+  trainingEvents: (key, signal) => ask("GET", `/api/training/runs/${encodeURIComponent(key)}/events`, undefined, signal),
+  cancelTraining: (key) => post(`/api/training/runs/${encodeURIComponent(key)}/cancel`),
+  resumeTraining: (key) => post(`/api/training/runs/${encodeURIComponent(key)}/resume`),
+  deleteTraining: (key) => remove(`/api/training/runs/${encodeURIComponent(key)}`),
+  /** @returns {Promise<T.Task>} */
+  measureTraining: (key) => post(`/api/training/runs/${encodeURIComponent(key)}/report`),
+  /** @returns {Promise<T.BeforeAfter>} */
+  trainingReport: (key) => get(`/api/training/runs/${encodeURIComponent(key)}/report`),
+  /** @returns {Promise<{items: T.Change[], next: string | null}>} */
+  trainingChanges: (key, query) => get(`/api/training/runs/${encodeURIComponent(key)}/report/completions`, query),
+  trainingPage: (key, form) => blob(`/api/training/runs/${encodeURIComponent(key)}/report/page${search({ form })}`),
+  getTask: (key) => get(`/api/tasks/${key}`),
+  /** A completion that nobody keeps, as it is made. @param {T.Prompt} prompt @param {any} body @param {AbortSignal} signal */
+  try_: (prompt, body, signal) => ask("POST", typeof prompt === "string" ? "/v1/completions" : "/v1/chat/completions", { ...(typeof prompt === "string" ? { prompt } : { messages: prompt }), ...body, stream: true }, signal),
+
   // History, models, settings.
   history: (query) => get("/api/history", query),
   changesOf: (id) => get(`/api/history/${id}/changes`),

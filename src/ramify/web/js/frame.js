@@ -17,6 +17,7 @@ const NAV = [
   { page: "judge", name: "Judge", icon: "judge", parts: ["judge"] },
   { page: "facets", name: "Facets", icon: "facet", parts: ["facets"] },
   { page: "import", name: "Data", icon: "data", parts: ["import"] },
+  { page: "training", name: "Training", icon: "training", parts: ["training"] },
   { page: "lab", name: "Lab", icon: "lab", parts: ["lab"] },
   { page: "jobs", name: "Jobs", icon: "jobs", parts: ["jobs"] },
   { page: "history", name: "History", icon: "history", parts: ["history"] },
@@ -69,6 +70,7 @@ export function App({ start }) {
     { keys: "Alt+5", says: "data in and out", act: () => go(["import"]) },
     { keys: "Alt+6", says: "lab", act: () => go(["lab"]) },
     { keys: "Alt+7", says: "jobs", act: () => go(["jobs"]) },
+    { keys: "Alt+8", says: "training", act: () => go(["training"]) },
     { keys: "Alt+F", says: "choose the facet", act: () => /** @type {HTMLElement | null} */ (document.querySelector(".topbar .menu-anchor button"))?.click() },
   ], []);
   const page = pageName.value;

@@ -33,6 +33,7 @@ const PAGES = {
   readiness: later(async () => (await import("./pages/readiness.js")).ReadinessPage),
   duplicates: later(async () => (await import("./pages/duplicates.js")).DuplicatesPage),
   lab: later(async () => (await import("./pages/lab.js")).LabPage),
+  training: later(async () => (await import("./pages/training.js")).TrainingPage),
   jobs: later(async () => (await import("./pages/jobs.js")).JobsPage),
 };
 

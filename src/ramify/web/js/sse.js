@@ -38,6 +38,16 @@ export function eventParser() {
   };
 }
 
+/** Read one answer's events to its end. @param {Response} response @param {(event: ServerEvent) => void} take */
+export async function readEvents(response, take) {
+  const parse = eventParser(), reader = /** @type {ReadableStream<any>} */ (response.body).pipeThrough(new TextDecoderStream()).getReader();
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    for (const event of parse(value)) take(event);
+  }
+}
+
 /**
  * Read a stream of events until `signal` says to stop. After an error or an end it connects again, with the last id it saw.
  *
@@ -53,16 +63,11 @@ export async function listen(connect, take, { signal, state = () => {}, waits = 
       const response = await connect(after);
       if (!response.ok || !response.body) throw new Error(`the stream answered ${response.status}`);
       state(true);
-      const parse = eventParser(), reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-      for (;;) {
-        const { value, done } = await reader.read();
-        if (done) break;
+      await readEvents(response, (event) => {
         failures = 0;
-        for (const event of parse(value)) {
-          if (event.id) after = event.id;
-          take(event);
-        }
-      }
+        if (event.id) after = event.id;
+        take(event);
+      });
     } catch {
       if (signal.aborted) return;
     }

@@ -126,7 +126,7 @@ export type LabContestant = {
 };
 export type LabComparison = { title: string; votes: number; contestants: LabContestant[]; report: string };
 export type Task = {
-  key: string; kind: "import" | "export" | "readiness" | "duplicates"; title: string; state: "running" | "done" | "failed" | "cancelled";
+  key: string; kind: "import" | "export" | "readiness" | "duplicates" | "training-check" | "training-report"; title: string; state: "running" | "done" | "failed" | "cancelled";
   doing: string; done: number; total: number | null; error: { message: string; code: string | null } | null;
   started_at: string; ended_at: string | null;
 };
@@ -162,4 +162,39 @@ export type ReadinessTask = Task & {
     truncated: number; thresholds: { good_rating: number; bad_rating: number; min_logprob: number | null; mean_logprob: number | null };
     kinds: ReadyKind[]; tokens: Distribution | null; ratings: Distribution | null; mean_logprobs: Distribution | null; min_logprobs: Distribution | null;
   };
+};
+export type TrainingMethod = { name: "sft" | "dpo" | "kto"; learns: string; train: Record<string, any>; lora_learning_rate: number; preference: string[] };
+export type TrainingForm = Record<string, any> & {
+  method: "sft" | "dpo" | "kto"; name: string; model: string; facets: { name: string; amount: string }[]; adapter: boolean; rank: string; merge: boolean; keep: boolean;
+  validation: string; overlong: string; unusable: string; truncated: boolean; archived: boolean; retokenize: boolean; prefill: boolean; turns: "last" | "all";
+  packing: boolean; schedule: string; loss: string;
+};
+export type TrainingLine = {
+  step: number; seconds: number; held_out: boolean; loss: number | null; accuracy: number | null; margin: number | null; tokens_per_s: number | null; lr: number | null;
+};
+export type TrainingHead = {
+  key: string; method: string; model: string | null; facets: string[]; state: "running" | "completed" | "cancelled" | "failed" | "killed"; doing: string;
+  problem: string | null; step: number; steps: number | null; loss: number | null; validation: number | null; tokens_per_s: number | null; seconds: number;
+  left_s: number | null; started_at: string; ended_at: string | null; can_go_on: boolean; has_report: boolean;
+};
+export type TrainingRun = TrainingHead & { plan: Record<string, any>; log: TrainingLine[] };
+export type TrainingCheck = Task & {
+  report: null | {
+    model: string; window: number; rows: number; validation_rows: number; tokens: number; learned: number; longest: number; without_eos: number;
+    problems: Record<string, number>; stayed: Record<string, number>; bad: { number: number; name: string; problems: string[] }[]; bad_rows: number; passes: boolean;
+    refusal: string | null; chosen: string[]; steps: number | null; settings: Record<string, any>;
+  };
+};
+export type TrainingRow = {
+  number: number; name: string; validation: boolean; label: boolean | null; prompt_tokens: number; tokens: number; learned: number; problems: string[];
+  sides: { token_ids: number[]; learned: boolean[]; texts: string[]; eos: boolean; eos_id: number | null }[]; sample: number | null; completions: number[];
+};
+export type BeforeAfter = {
+  base: string; tuned: string; method: string; losses: { part: string; rows: number; tokens: number; before: number; after: number }[];
+  pairs: { part: string; rows: number; accuracy_before: number; accuracy_after: number; margin_before: number; margin_after: number }[];
+  unrelated: { texts: number; tokens: number; before: number; after: number; worse: number; alarm: boolean; bound: number }; completions: number;
+};
+export type Change = {
+  name: string; side: "chosen" | "rejected" | "good" | "bad"; validation: boolean; sample: number | null; completion: number | null; change: number;
+  tokens: string[]; before: number[]; after: number[];
 };

@@ -1,6 +1,7 @@
 /** What stands where there is nothing yet, where something failed, and where something is on its way. */
 
 import { html, signal, useEffect, useState } from "../preact.js";
+import { sayError } from "../state.js";
 import { Button } from "./controls.js";
 import { Icon } from "./icon.js";
 
@@ -45,4 +46,16 @@ export function useLoaded(load, inputs) {
     again();
   }, inputs);
   return { ...state.value, again, set: (/** @type {X} */ value) => (state.value = { value, error: null, loading: false }) };
+}
+
+/**
+ * A list in pages: the first anew when an input changes, further ones behind it when they are asked for.
+ * @template X @param {(after: string | null) => Promise<{ items: X[], next: string | null }>} load @param {any[]} inputs
+ */
+export function usePages(load, inputs) {
+  const first = useLoaded(() => load(null), inputs);
+  const [more, setMore] = useState({ of: /** @type {any} */ (null), items: /** @type {X[]} */ ([]), next: /** @type {string | null} */ (null) });
+  const here = more.of === first.value ? more : { of: first.value, items: [], next: first.value?.next ?? null };
+  const further = () => load(here.next).then((page) => setMore({ of: here.of, items: [...here.items, ...page.items], next: page.next }), sayError);
+  return { ...first, items: first.value ? [...first.value.items, ...here.items] : null, next: here.next, further };
 }

@@ -5,7 +5,7 @@ import { api } from "../api.js";
 import { Button, Menu, Segments } from "../components/controls.js";
 import { Icon } from "../components/icon.js";
 import { confirm } from "../components/overlays.js";
-import { Empty, Failure, Loading, useLoaded } from "../components/states.js";
+import { Empty, Failure, Loading, useLoaded, usePages } from "../components/states.js";
 import { withNews } from "../domain/lab.js";
 import { ago, count, plural } from "../domain/text.js";
 import { keepFile } from "../keep_file.js";
@@ -30,25 +30,15 @@ function State({ run }) {
 }
 
 function Runs() {
-  const [more, setMore] = useState(/** @type {T.LabRun[]} */ ([])), [next, setNext] = useState(/** @type {string | null} */ (null));
-  const found = useLoaded(() => api.labRuns({ limit: 20 }), [changed.value]);
-  useEffect(() => {
-    setMore([]);
-    setNext(found.value?.next ?? null);
-  }, [found.value]);
-  const further = () => api.labRuns({ limit: 20, after: next }).then((page) => {
-    setMore([...more, ...page.items]);
-    setNext(page.next);
-  }, sayError);
-  const items = [...(found.value?.items ?? []), ...more];
+  const found = usePages((after) => api.labRuns({ limit: 20, after }), [changed.value]), items = found.items;
   return html`<div class="page-body lab"><div class="page-head"><div class="grow"><h1>Decoding lab</h1><p class="muted">Every strategy on the same prompts, side by side: measured, checked against the laws between them, and judged blind.</p></div></div>
     <div class="stack loose"><${NewRun} />
-      <section aria-label="Runs"><h2>Runs</h2>${found.error ? html`<${Failure} error=${found.error} again=${found.again} />` : !found.value ? html`<${Loading} />`
+      <section aria-label="Runs"><h2>Runs</h2>${found.error ? html`<${Failure} error=${found.error} again=${found.again} />` : !items ? html`<${Loading} />`
         : !items.length ? html`<p class="muted">None yet.</p>`
         : html`<ul class="card runs">${items.map((run) => html`<li key=${run.id}><a href=${writeAddress(["lab", run.id])}><strong><bdi class="clip">${run.name}</bdi></strong></a><${State} run=${run} />
             <span class="muted small clip">${run.models.join(", ")}</span><span class="muted small number">${count(run.done)} of ${plural(run.asked, "completion")}</span><span class="muted small">${ago(run.created_at)}</span>
             <${Button} small kind="quiet" icon="trash" label=${`Delete run ${run.id}`} onClick=${() => remove(run)} /></li>`)}</ul>
-          ${next && html`<${Button} onClick=${further}>Older ones<//>`}`}</section></div></div>`;
+          ${found.next && html`<${Button} onClick=${found.further}>Older ones<//>`}`}</section></div></div>`;
 }
 
 /** @param {T.LabRun} run @param {() => void} [after] */

@@ -1,0 +1,61 @@
+/** A training run as it goes, its form as the server takes it, and the lines of its curves. Pure. */
+
+import { facetPart, number } from "./exchange.js";
+
+/** @import * as T from "../types.js" */
+
+/** The run with an event in it. @param {T.TrainingRun} run @param {string} name @param {any} data @returns {T.TrainingRun} */
+export function withTold(run, name, data) {
+  if (name === "run" || name === "end") return data.run;
+  return { ...run, ...data.state, log: data.lines ? [...run.log, ...data.lines] : run.log };
+}
+
+/** The points of what a run measured. @param {readonly T.TrainingLine[]} log @param {"loss" | "accuracy" | "margin" | "tokens_per_s"} name @param {boolean} heldOut @returns {[number, number][]} */
+export function points(log, name, heldOut) {
+  return log.filter((each) => each.held_out === heldOut && each[name] !== null && Number.isFinite(each[name])).map((each) => [each.step, /** @type {number} */ (each[name])]);
+}
+
+/**
+ * Round numbers over a range, about `count` of them. @param {number} low @param {number} high
+ * @returns {number[]}
+ */
+export function ticks(low, high, count = 5) {
+  const span = high - low;
+  if (!(span > 0)) return [low];
+  const rough = span / count, power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 2.5, 5, 10].map((each) => each * power).find((each) => each >= rough) ?? rough;
+  const first = Math.ceil(low / step - 1e-9), last = Math.floor(high / step + 1e-9);
+  return Array.from({ length: last - first + 1 }, (_, at) => Number(((first + at) * step).toPrecision(12)));
+}
+
+/** A name for the model that nobody has: "noir-sft", "noir-sft-2". @param {string} facet @param {string} method @param {readonly string[]} taken */
+export function freeName(facet, method, taken) {
+  const root = `${facet.normalize("NFKD").replace(/\p{M}/gu, "").replace(/[^A-Za-z0-9]+/g, "-").replace(/^-+|-+$/g, "").toLowerCase() || "model"}-${method}`;
+  let name = root;
+  for (let n = 2; taken.includes(name); n++) name = `${root}-${n}`;
+  return name;
+}
+
+export const NUMBERS = /** @type {const} */ (["epochs", "max_steps", "max_seconds", "batch_size", "accumulation", "learning_rate", "warmup_steps", "weight_decay", "patience", "validate_every", "save_every", "max_length", "seed"]);
+
+/**
+ * What is filled in, as the server takes it; a sentence where a facet's amount is not understood.
+ * @param {T.TrainingForm} it @param {string} name @param {readonly string[]} reads which preference settings the method reads
+ * @returns {any}
+ */
+export function bodyOf(it, name, reads) {
+  const parts = it.facets.filter((each) => each.name).map((each) => facetPart({ ...each, order: "oldest" }));
+  const odd = parts.find((each) => typeof each === "string");
+  if (odd) return odd;
+  const facets = parts.map((/** @type {any} */ { order, ...rest }) => rest);
+  const filled = (/** @type {readonly string[]} */ names, /** @type {any} */ from) => Object.fromEntries(names.map((each) => [each, number(from[each])]).filter(([, value]) => value !== null));
+  const preference = { ...filled(reads.filter((each) => each !== "loss"), it), ...(reads.includes("loss") && it.loss ? { loss: it.loss } : {}) };
+  return {
+    method: it.method, name, facets, overlong: it.overlong, unusable: it.unusable, merge: it.adapter && it.merge,
+    select: { ...filled(["validation"], it), ...Object.fromEntries(["truncated", "archived"].filter((each) => it[each]).map((each) => [each, true])) },
+    learn: { ...(it.retokenize ? { retokenize: true } : {}), ...(it.prefill ? {} : { prefill: false }), ...(it.turns === "all" ? { turns: "all" } : {}) },
+    train: { ...filled(NUMBERS, it), ...(it.packing ? { packing: true } : {}), ...(it.schedule ? { schedule: it.schedule } : {}) },
+    preference,
+    ...(it.model ? { model: it.model } : {}), ...(it.adapter ? { lora: filled(["rank"], it) } : {}), ...(it.keep ? { keep: {} } : {}),
+  };
+}
