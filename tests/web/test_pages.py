@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,13 @@ def pages(studio: Studio) -> dict[str, str]:
         }
     )
     a_trained_model(studio, first, second)
+    plan = {"name": "small", "prompts": [{"title": "tale", "prompt": "Once upon a time"}], "max_new_tokens": 24, "experiments": [
+        {"title": "greedy", "settings": {"do_sample": False}},
+        {"title": "warm", "settings": {"temperature": 0.9}, "repeats": 2},
+    ]}  # fmt: skip
+    lab = studio.post("/api/lab/runs", plan=plan)["id"]
+    while studio.get(f"/api/lab/runs/{lab}")["run"]["state"] != "completed":
+        time.sleep(0.1)
     return {
         "library": "#/",
         "library-empty": "#/?text=nosuchword",
@@ -85,6 +93,8 @@ def pages(studio: Studio) -> dict[str, str]:
         "ranking": f"#/judge?view=ranking&sample={sample}",
         "consistency": "#/judge?view=consistency",
         "facets": "#/facets",
+        "lab": "#/lab",
+        "lab-run": f"#/lab/{lab}",
         "jobs": "#/jobs",
         "training": "#/training",
         "training-run": "#/training/bedtime-dpo",
