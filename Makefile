@@ -50,10 +50,12 @@ $(READY): pyproject.toml constraints.txt package-lock.json
 	-@$(BIN)/python -c 'import pathlib; from ramify.web import modules; modules.missing() and modules.install(pathlib.Path("."))'
 	@touch $(READY)
 
-# What only tests need: the studio's type checker and axe from npm, and a browser. Without them those tests are left out, and say so.
+# What only tests need: the studio's type checker and axe from npm, a browser, and the sandbox for a model's code. Without them those
+# tests are left out, and say so.
 $(TESTING): $(READY)
 	-@command -v npm > /dev/null && npm ci --silent
 	-@command -v chromium > /dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } > /dev/null
+	-@command -v bwrap > /dev/null || { apt-get update -qq && apt-get install -y -qq bubblewrap; } > /dev/null || echo "no bubblewrap: the tests that run a model's code are left out"
 	@touch $(TESTING)
 
 # llama.cpp has no wheel: its sources are compiled once, about six minutes on two cores (without its image models, which nobody asks

@@ -2,9 +2,11 @@
 transformers.generate, and our own server asked concurrently. Greedy, so that all make the same number of tokens of the same rows.
 
     python -m benchmarks.batch --data ../shared/data/instruct --rows 10000
+    python -m benchmarks.batch --data ../shared/data/instruct --rows 10000 --peer-rows 1000
 
-Each contender runs in a process of its own; printed are rows and tokens a second of wall time, processor seconds a thousand rows,
-and the highest memory at a quarter of the rows and at the end, which a runner that streams keeps alike.
+With --peer-rows the others have every tenth row, say, and our runner those, for the comparison, and then all of them. Each
+contender runs in a process of its own; printed are rows and tokens a second of wall time, processor seconds a thousand rows, and
+the highest memory at a quarter of the rows and at the end, which one that streams keeps alike.
 """
 
 import argparse
@@ -56,7 +58,7 @@ def job(prompts: list[str], folder: Path, *, shared: bool) -> dict[str, Any]:
     """`ramify batch` from a file to a file. shared: whether what prompts begin with alike is computed once."""
     import contextlib
 
-    import ramify
+    from ramify import batches
     from ramify.batch import jobs
     from ramify.batch.spec import JobSpec
     from ramify.engine.model import Model
@@ -67,8 +69,13 @@ def job(prompts: list[str], folder: Path, *, shared: bool) -> dict[str, Any]:
         for prompt in prompts:
             file.write(json.dumps({"prompt": prompt}) + "\n")
     quarter: list[float] = []
-    loaded = ramify.load("tiny", device="cpu", precision="float32")
-    model = loaded if shared else Model(loaded.engine.backend, kept_bytes=0)
+    settings: dict[str, Any] = {"max_new_tokens": MAX_NEW_TOKENS, "temperature": 0.0}
+    how = {"device": "cpu", "precision": "float32"}
+    spec = JobSpec(model="tiny", input_path=str(source), output_path=str(out), settings=settings, seed=0, how=how)
+    opened = contextlib.ExitStack()
+    loaded = opened.enter_context(batches.open_model(spec))
+    assert isinstance(loaded, Model)
+    model = loaded if shared else opened.enter_context(Model(loaded.engine.backend, kept_bytes=0))
     model.complete("Once", max_new_tokens=2)
 
     @contextlib.contextmanager
@@ -79,9 +86,7 @@ def job(prompts: list[str], folder: Path, *, shared: bool) -> dict[str, Any]:
         if not quarter and state.done * 4 >= len(prompts):
             quarter.append(memory_mib())
 
-    settings: dict[str, Any] = {"max_new_tokens": MAX_NEW_TOKENS, "temperature": 0.0}
-    spec = JobSpec(model="tiny", input_path=str(source), output_path=str(out), settings=settings, seed=0)
-    with Database.open(folder / "w.ramify") as database:
+    with opened, Database.open(folder / "w.ramify") as database:
         began = time.perf_counter()
         key = jobs.create(database, spec).key
         ended = jobs.run(database, key, open_model=open_model, told=told)
@@ -168,8 +173,9 @@ def server(prompts: list[str], folder: Path) -> dict[str, Any]:
     return {"tokens": tokens[0], "wall_s": took, "quarter_mib": quarter[0]}
 
 
+OURS = "ramify batch"
 CONTENDERS: dict[str, Callable[[list[str], Path], dict[str, Any]]] = {
-    "ramify batch": lambda prompts, folder: job(prompts, folder, shared=True),
+    OURS: lambda prompts, folder: job(prompts, folder, shared=True),
     "without shared prefixes": lambda prompts, folder: job(prompts, folder, shared=False),
     "transformers, padded": padded,
     "our server, 64 at once": server,
@@ -190,25 +196,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="a folder of real prompts")
     parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--peer-rows", type=int, help="how many of the rows the others get, evenly spread; unset: all")
     parser.add_argument("--only", action="append", choices=CONTENDERS)
     given = parser.parse_args()
     prompts = prompts_of(given.data, given.rows)
+    sample = prompts if given.peer_rows is None else prompts[:: max(1, len(prompts) // given.peer_rows)]
     print(f"{len(prompts)} rows, {len(set(prompts))} different prompts, {MAX_NEW_TOKENS} tokens at most, one thread each\n")
-    print("| | rows/s | tokens/s | CPU s / 1000 rows | MiB at a quarter | MiB at the end |\n|---|---|---|---|---|---|")
+    print("| | rows | rows/s | tokens/s | CPU s / 1000 rows | MiB at a quarter | MiB at the end |\n|---|---|---|---|---|---|---|")
+    names = given.only or list(CONTENDERS)
+    for name in names:
+        row(name, sample)
+    if sample is not prompts and OURS in names:
+        row(OURS, prompts)
+
+
+def row(name: str, prompts: list[str]) -> None:
+    """Run a contender in a process of its own, and print its line of the table."""
     context = multiprocessing.get_context("spawn")
-    for name in given.only or CONTENDERS:
-        mine, theirs = context.Pipe()
-        process = context.Process(target=run, args=(name, prompts, theirs))
-        process.start()
-        theirs.close()
-        found = mine.recv()
-        process.join()
-        rows, tokens = len(prompts) / found["wall_s"], found["tokens"] / found["wall_s"]
-        cpu = 1000 * found["cpu_s"] / len(prompts)
-        print(
-            f"| {name} | {rows:.1f} | {tokens:.0f} | {cpu:.1f} | {found['quarter_mib']:.0f} | {found['end_mib']:.0f} |",
-            flush=True,
-        )
+    mine, theirs = context.Pipe()
+    process = context.Process(target=run, args=(name, prompts, theirs))
+    process.start()
+    theirs.close()
+    found = mine.recv()
+    process.join()
+    rows, tokens = len(prompts) / found["wall_s"], found["tokens"] / found["wall_s"]
+    cpu = 1000 * found["cpu_s"] / len(prompts)
+    memory = f"{found['quarter_mib']:.0f} | {found['end_mib']:.0f}"
+    print(f"| {name} | {len(prompts)} | {rows:.1f} | {tokens:.0f} | {cpu:.1f} | {memory} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["asks", "command_of", "job_shape", "open_model", "spec_of", "start_detached"]
 
+KEPT_BYTES = 256 * 2**20
+"""Keys and values that stay for later rows: these share beginnings, and none is gone on with, as completions are."""
+
 
 def asks(spec: JobSpec) -> Ask:
     """How the rows of any job are asked. Raises InputError."""
@@ -101,6 +104,7 @@ def open_model(spec: JobSpec) -> "Iterator[AnyModel]":
     from ramify.cli.options import open_model as load
 
     with load(with_checkpoint(spec), **spec.how) as model:
+        model.engine.tree.budget_bytes = KEPT_BYTES
         yield model
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ramify.errors import InputError
 
-__all__ = ["VARIABLE", "Key", "Settings", "child_environment", "read_key"]
+__all__ = ["VARIABLE", "Key", "Settings", "child_environment", "engine_environment", "names_ray", "read_key"]
 
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 """What the name of an environment variable with a key looks like."""
@@ -97,6 +97,17 @@ def read_key(variable: str, env: Mapping[str, str] = os.environ) -> Key | None:
 def child_environment(threads: int, env: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What a process of our own is given: this one's environment, but for its processor threads."""
     return {**env, "OMP_NUM_THREADS": str(threads), "RAMIFY_THREADS": str(threads)}
+
+
+def engine_environment(threads: int, env: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What an engine on another machine is given: our own settings alone."""
+    ours = {name: value for name, value in env.items() if name in ("RAMIFY_HOME", "RAMIFY_DEVICE", "RAMIFY_PRECISION") and value}
+    return child_environment(threads, ours)
+
+
+def names_ray(env: Mapping[str, str] = os.environ) -> bool:
+    """Whether RAY_ADDRESS says which Ray cluster is meant. Ray reads it itself."""
+    return bool(env.get("RAY_ADDRESS"))
 
 
 def _default_home() -> Path:

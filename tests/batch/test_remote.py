@@ -38,16 +38,16 @@ def waits() -> Waits:
 
 @pytest.fixture
 def opened(waits: Waits) -> Callable[[JobSpec], Any]:
-    """The remote, with a clock that costs no time."""
+    """The remote, with a clock that costs no time; the job says how long it may be silent."""
     clock = itertools.count()
 
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
     @contextlib.contextmanager
-    def open_model(_: JobSpec) -> Iterator[Remote]:
+    def open_model(wanted: JobSpec) -> Iterator[Remote]:
         retries = Retries(tries=4, total_s=1e6, clock=lambda: float(next(clock)), sleep=sleep, jitter=lambda: 1.0)
-        with connect("far", timeout_s=1.0, retries=retries) as remote:
+        with connect("far", timeout_s=wanted.timeout_s, retries=retries) as remote:
             yield remote
 
     return open_model
@@ -64,7 +64,8 @@ def echo(handler: endpoint.Handler) -> None:
 
 
 def run(db: Database, folder: Path, opened: Any, prompts: list[str], **more: Any) -> JobRecord:
-    wanted = spec(folder, model="far", seeded=False, settings={"temperature": 1.0, "max_new_tokens": 5}, **more)
+    settings = {"temperature": 1.0, "max_new_tokens": 5}
+    wanted = spec(folder, **{"model": "far", "seeded": False, "settings": settings, "timeout_s": 1.0} | more)
     key = jobs.create(db, wanted, prompts=prompts).key
     return jobs.run(db, key, open_model=opened)
 
@@ -98,6 +99,7 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "HTML": (endpoint.says("<html>Bad gateway</html>", 502, "text/html"), "502"),
     "half": (endpoint.says('{"choices": [{"ind', content_length="4000"), "far"),
     "nothing": (endpoint.slams, "far"),
+    "silence": (endpoint.Handler.wait_for_end, "said nothing for 0.4 s"),
 }
 
 
@@ -112,7 +114,7 @@ def test_a_fault_that_stays_ends_the_job_soon_and_loses_nothing(
         (echo if handler.body["prompt"] in ("p0", "p1") else reply)(handler)
 
     server.always = well_first
-    job = run(db, tmp_path, opened, prompts)
+    job = run(db, tmp_path, opened, prompts, timeout_s=0.4 if fault == "silence" else 1.0)
     assert job.state == "failed"
     assert words in str(job.error)
     assert job.done == 2
@@ -127,6 +129,14 @@ def test_a_fault_that_stays_ends_the_job_soon_and_loses_nothing(
     job = jobs.run(db, job.key, open_model=opened)
     assert (job.state, job.done, job.failed) == ("completed", 40, 0)
     assert sorted(body["prompt"] for body in server.bodies[asked:]) == sorted(prompts[2:])
+
+
+def test_an_endpoint_that_accepts_and_never_answers_does_not_outlast_the_jobs_time(
+    server: endpoint.Server, opened: Any, db: Database, tmp_path: Path
+) -> None:
+    server.always = endpoint.Handler.wait_for_end
+    job = run(db, tmp_path, opened, ["a"], timeout_s=600.0, max_runtime_sec=1)
+    assert (job.state, str(job.error)[:28], db.jobs.states(job.key)["waiting"]) == ("failed", "max_runtime_sec, 1 s, was ov", 1)
 
 
 def test_a_key_that_is_refused_fails_the_job_and_blames_no_row(

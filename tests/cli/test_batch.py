@@ -96,3 +96,25 @@ def test_what_cannot_be_is_refused_and_nothing_is_made(
     result = ramify("batch", "run", *arguments)
     assert (result.exit_code, message in result.stderr) == (2, True), result.stderr
     assert ramify("batch", "list").stdout == ""
+
+
+def test_a_server_that_could_not_run_code_safely_does_not_start(ramify: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ramify.batch import sandbox
+
+    monkeypatch.setattr(sandbox, "why_not", lambda: "bubblewrap is missing; install it (apt-get install bubblewrap)")
+    refused = ramify("serve", "--port", "0", "--allow-code-evaluator")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "code cannot be run here: bubblewrap is missing; install it (apt-get install bubblewrap)" in refused.stderr
+
+
+def test_a_job_on_ray_says_so_and_is_refused_without_ray(
+    ramify: Run, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ramify.batch import workers
+
+    monkeypatch.setattr(workers.importlib.util, "find_spec", lambda name: None)
+    refused = ramify("batch", "run", str(source), "-o", str(tmp_path / "o.jsonl"), "--runner", "ray")
+    assert (refused.exit_code, "pip install 'ramify[ray]'" in refused.stderr) == (2, True)
+    unknown = ramify("batch", "run", str(source), "-o", str(tmp_path / "o.jsonl"), "--runner", "slurm")
+    assert "runner is 'slurm'; it must be one of local, ray" in unknown.stderr
+    assert ramify("batch", "list").stdout == ""

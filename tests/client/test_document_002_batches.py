@@ -1,17 +1,22 @@
 """Document 002's batch examples, to the letter but for the package, the model's name and the paths; S3 is moto's here.
 
-A process of its own works at each job, as the examples' users have it.
+A process of its own works at each job, as the examples' users have it; the quick test forks it from one that has loaded torch.
 """
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ramify import Completion
+from forked_ramify import ForkedRamify, Zygote
+from ramify import Completion, batches
 from ramify.batch.sandbox import why_not
 from ramify.data_types import CreateBatchCompletionsModelConfig, CreateBatchCompletionsRequestContent
 from ramify.errors import BadRequestError, NotFoundError
@@ -114,6 +119,17 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     server.stop()
 
 
+@pytest.fixture
+def forked(zygote: Zygote, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job's process begins as a fork, which has its own everything and costs no second reading of torch."""
+
+    def begun(command: list[str], *, stdout: Any, **how: Any) -> ForkedRamify:
+        assert command[:3] == [sys.executable, "-m", "ramify"]
+        return ForkedRamify(zygote, command[3:], environment=dict(os.environ), log=Path(stdout.name))
+
+    monkeypatch.setattr(batches, "subprocess", SimpleNamespace(Popen=begun, DEVNULL=subprocess.DEVNULL))
+
+
 def said(example: str, capsys: pytest.CaptureFixture[str]) -> str:
     exec(compile(example, "document 002", "exec"), {"__name__": "__main__"})
     return capsys.readouterr().out.strip()
@@ -133,7 +149,7 @@ def written(s3: Any, path: str) -> list[Any]:
     return found
 
 
-def test_prompts_in_the_request(s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prompts_in_the_request(s3: Any, forked: None, capsys: pytest.CaptureFixture[str]) -> None:
     job = ended(said(IN_THE_REQUEST, capsys))
     assert (job.status, job.error, job.num_done, job.num_failed) == ("completed", None, 2, 0)
     assert (job.labels, job.workers) == (
@@ -150,6 +166,7 @@ def test_prompts_in_the_request(s3: Any, capsys: pytest.CaptureFixture[str]) -> 
     assert [each for each in s3.find("my-bucket") if ".part" in each] == []
 
 
+@pytest.mark.slow  # three processes, each of which reads torch
 def test_prompts_in_a_file_and_two_parallel_jobs(s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
     job = ended(said(IN_A_FILE, capsys))
     assert (job.status, job.error, job.num_done, job.workers["asked"]) == ("completed", None, 2, 2)

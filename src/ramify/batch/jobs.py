@@ -20,10 +20,11 @@ from ramify.batch.checkpoints import checkpoint_folder
 from ramify.batch.inputs import opened_input
 from ramify.batch.outputs import check_format, error_path_of, write_output
 from ramify.batch.rows import Ask, ask_of
-from ramify.batch.running import Ended, Runner
+from ramify.batch.running import Ended, Runner, most_at_once
 from ramify.batch.spec import JobSpec
-from ramify.batch.workers import cores, decided, work_in_processes
+from ramify.batch.workers import check_runner, cores, decided, work_in_processes
 from ramify.errors import ConflictError, InputError, RamifyError
+from ramify.models.remote import Remote
 from ramify.settings import Settings
 from ramify.store.database import Database
 from ramify.store.job_records import ENDED, JobRecord
@@ -62,6 +63,7 @@ def create(
             raise InputError("the job has no rows; give at least one prompt")
     if spec.input_path is not None:
         places.identity(spec.input_path)
+    check_runner(spec)
     if spec.shape in (None, "content", "rows"):
         ask_of(replace(spec, shape=spec.shape or "rows"))
     check_format(spec.output_path, spec.shape)
@@ -122,11 +124,14 @@ def run(
     command: what starts one more process at it, where several may; None: this process alone. told: called about once a second.
     stop: set from another thread, it ends the work and leaves the job as it is, to be gone on with. most: rows under way at once.
     shared: the model is not this job's alone.
-    Raises ConflictError for a job that has ended. What goes wrong with the job is its own error, and it is `failed`.
+    Raises ConflictError for a job that has ended, UnsupportedError for one whose runner this installation lacks. What goes wrong
+    with the job is its own error, and it is `failed`.
     """
     job = database.jobs.get(key)
     if job.state in ENDED:
         raise ConflictError(f"the job {key} is {job.state}; `ramify batch retry {key}` lets it go on", status=409)
+    if not shared:
+        check_runner(JobSpec.from_dict(job.spec))
     stop = stop or threading.Event()
     try:
         ended = _worked(database, key, open_model, asks, command, told, stop, most, shared)
@@ -155,6 +160,10 @@ def _worked(
         return "cancelled"
     if job.left == 0:
         return "done"
+    if spec.runner == "ray" and not shared:
+        from ramify.batch.on_ray import work_on_ray
+
+        return work_on_ray(database, key, spec, open_model=open_model, asks=asks, told=told, stop=stop)
     chosen = decided(spec, job.left or 0, shared=shared)
     if chosen["used"] > 1 and command is None:
         chosen = {**chosen, "used": 1, "why": "whoever runs it runs it in one process"}
@@ -188,21 +197,10 @@ def work(
     spec = JobSpec.from_dict(database.jobs.get(key).spec)
     ask = asks(spec)
     with open_model(spec) as model:
-        runner = Runner(database, key, spec, model, ask, most=most, told=told)
-        done = threading.Event()
-
-        def watch() -> None:
-            while stop is not None and not done.wait(0.2):
-                if stop.is_set():
-                    runner.stop()
-                    return
-
-        watcher = threading.Thread(target=watch, name=f"stop {key}", daemon=True)
-        watcher.start()
-        try:
-            return runner.run()
-        finally:
-            done.set()
+        count = most or most_at_once(spec, model)
+        remote = isinstance(model, Remote)
+        runner = Runner(database, key, spec, lambda row: ask(model, row), most=lambda: count, remote=remote, told=told)
+        return runner.run_until(stop)
 
 
 def _over(database: Database, key: str, ended: Ended) -> JobRecord:
@@ -243,6 +241,7 @@ def told_of(database: Database, job: JobRecord) -> dict[str, Any]:
         "job_id": job.key,
         "state": job.state,
         "model": spec.model,
+        "runner": spec.runner,
         "input_path": spec.input_path,
         "output_path": spec.output_path,
         "error_path": error_path_of(spec) if spec.shape == "openai-batch" else None,

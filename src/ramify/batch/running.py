@@ -4,7 +4,9 @@ The engine always has enough rows to choose from and never more, so memory does 
 rows it had out go back to the others, and what was committed is never asked again.
 """
 
+import json
 import queue
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -13,17 +15,16 @@ from concurrent.futures import Future
 from typing import Any, Literal
 
 from ramify.batch.outputs import error_record
-from ramify.batch.rows import Ask, UnderWay
+from ramify.batch.rows import UnderWay
 from ramify.batch.spec import JobSpec
 from ramify.errors import EngineError, RamifyError, RemoteError
-from ramify.models.remote import Remote
 from ramify.store.database import Database
 from ramify.store.job_leases import BEAT_S
 from ramify.store.job_records import JobRecord, JobRow, NewResult
 from ramify.workbench.asking import AnyModel
 from ramify.workbench.bulk import FAILURES, HOPELESS, at_once
 
-__all__ = ["Ended", "Runner"]
+__all__ = ["Ended", "Runner", "failed", "most_at_once"]
 
 Ended = Literal["done", "cancelled", "expired"]
 
@@ -37,6 +38,18 @@ CODES: Mapping[str, str] = {
 }
 
 
+def most_at_once(spec: JobSpec, model: AnyModel) -> int:
+    """How many rows of a job keep a model busy."""
+    return at_once(model, int(spec.settings.get("num_beams") or 1), spec.settings.get("batch_size"))
+
+
+def failed(spec: JobSpec, row: JobRow, error: RamifyError) -> NewResult:
+    """A row that has an error in its answer's place."""
+    data = json.loads(row.request) if spec.shape in ("rows", "openai-batch") else None
+    code = CODES.get(type(error).__name__) or getattr(error, "code", None) or "failed"
+    return NewResult(number=row.number, result=error_record(spec.shape, str(error), code, data), error=str(error))
+
+
 class Runner:
     """Works at one job until nothing is left. `stop` ends it from any thread."""
 
@@ -45,16 +58,16 @@ class Runner:
         database: Database,
         key: str,
         spec: JobSpec,
-        model: AnyModel,
-        ask: Ask,
+        ask: Callable[[JobRow], UnderWay],
         *,
-        most: int | None = None,
+        most: Callable[[], int],
+        remote: bool = False,
         told: Callable[[JobRecord], object] = lambda job: None,
     ) -> None:
-        """most: rows that may be under way together; None: as many as keep the model busy. told: called about once a second."""
-        self._database, self._key, self._spec, self._model, self._ask, self._told = database, key, spec, model, ask, told
-        given = spec.settings.get("batch_size")
-        self._most = most or at_once(model, int(spec.settings.get("num_beams") or 1), given)
+        """ask: how a row is asked. most: rows that may be under way together. remote: an endpoint is asked, whose refusals may
+        be meant for all rows. told: called about once a second."""
+        self._database, self._key, self._spec, self._ask, self._told = database, key, spec, ask, told
+        self._most, self._remote = most, remote
         self._finished: queue.SimpleQueue[Future[Any] | None] = queue.SimpleQueue()
         self._running: dict[Future[Any], tuple[JobRow, UnderWay]] = {}
         self._stock: deque[JobRow] = deque()
@@ -66,6 +79,24 @@ class Runner:
         """End soon; what is done is kept."""
         self._stopping = True
         self._finished.put(None)
+
+    def run_until(self, stop: threading.Event | None) -> Ended:
+        """Work, as `run` does, until another thread sets `stop`."""
+        if stop is None:
+            return self.run()
+        done = threading.Event()
+
+        def watch() -> None:
+            while not done.wait(0.2):
+                if stop.is_set():
+                    self.stop()
+                    return
+
+        threading.Thread(target=watch, name=f"stop {self._key}", daemon=True).start()
+        try:
+            return self.run()
+        finally:
+            done.set()
 
     def run(self) -> Ended:
         """Work. Raises EngineError where the model fails, RemoteError where going on makes no sense; what is done is kept."""
@@ -90,19 +121,20 @@ class Runner:
     def _start_more(self) -> list[NewResult]:
         """Ask for as many rows as may be under way; returns those that were refused at once."""
         refused: list[NewResult] = []
-        while len(self._running) < self._most and not self._stopping:
+        most = self._most()
+        while len(self._running) < most and not self._stopping:
             if not self._stock:
-                self._stock.extend(self._database.leases.claim(self._key, self._runner, max(16, self._most // 2)))
+                self._stock.extend(self._database.leases.claim(self._key, self._runner, max(16, most // 2)))
                 if not self._stock:
                     break
             row = self._stock.popleft()
             try:
-                self._watch(row, self._ask(self._model, row))
+                self._watch(row, self._ask(row))
             except EngineError:
                 raise
             except RamifyError as error:
-                refused.append(self._failed(row, error))
-                if len(refused) >= self._most:
+                refused.append(failed(self._spec, row, error))
+                if len(refused) >= most:
                     break
         return refused
 
@@ -136,7 +168,7 @@ class Runner:
             except RamifyError as error:
                 given_up = self._hopeless(error)
                 if given_up is None or self._in_a_row >= FAILURES:
-                    made.append(self._failed(row, error))
+                    made.append(failed(self._spec, row, error))
                 hopeless = hopeless or given_up
             else:
                 self._in_a_row = 0
@@ -151,18 +183,11 @@ class Runner:
 
     def _hopeless(self, error: RamifyError) -> RamifyError | None:
         """The error, where the next row would only meet it too: the row is not to blame, and waits for a retry."""
-        if not isinstance(error, RemoteError) or not isinstance(self._model, Remote):
+        if not isinstance(error, RemoteError) or not self._remote:
             return None
         self._in_a_row += 1
         spent = error.status in HOPELESS or error.code == "insufficient_quota"
         return error if spent or self._in_a_row >= FAILURES else None
-
-    def _failed(self, row: JobRow, error: RamifyError) -> NewResult:
-        import json
-
-        data = json.loads(row.request) if self._spec.shape in ("rows", "openai-batch") else None
-        code = CODES.get(type(error).__name__) or getattr(error, "code", None) or "failed"
-        return NewResult(number=row.number, result=error_record(self._spec.shape, str(error), code, data), error=str(error))
 
     def _keep(self, made: Sequence[NewResult]) -> None:
         if made:

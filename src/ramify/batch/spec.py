@@ -7,11 +7,12 @@ from typing import Any, Literal, get_args
 
 from ramify.errors import InputError
 
-__all__ = ["MOST_RUNTIME_S", "MOST_WORKERS", "JobSpec", "Shape"]
+__all__ = ["MOST_RUNTIME_S", "MOST_WORKERS", "RUNNERS", "JobSpec", "Shape"]
 
 Shape = Literal["content", "openai", "openai-batch", "rows"]
 """What rows look like: document 002's prompts; OpenAI requests; the lines of an OpenAI batch file; records of one's own."""
 
+RUNNERS = ("local", "ray")
 MOST_WORKERS, MOST_RUNTIME_S = 64, 172_800
 
 
@@ -41,6 +42,8 @@ class JobSpec:
     """Whether somebody chose the seed; only then is a remote model given one."""
     data_parallelism: int = 1
     """How many processes are wished for."""
+    runner: Literal["local", "ray"] = "local"
+    """Whether they are processes of this machine, or actors of a Ray cluster."""
     max_runtime_sec: int = 86_400
     tool: Mapping[str, Any] | None = None
     """A ToolConfig's fields."""
@@ -65,6 +68,8 @@ class JobSpec:
         _whole("seed", self.seed, 0, 2**63 - 1)
         if self.shape not in (*get_args(Shape), None):
             raise InputError(f"shape is {self.shape!r}; it must be one of {', '.join(get_args(Shape))}, or None")
+        if self.runner not in RUNNERS:
+            raise InputError(f"runner is {self.runner!r}; it must be one of {', '.join(RUNNERS)}")
         if self.tool is not None and self.shape not in (None, "content", "rows"):
             raise InputError(f"a tool runs with document 002's prompts and plain rows; {self.shape} rows cannot have one")
 

@@ -4,6 +4,7 @@ Each has a model of its own, leases rows like any other runner, and may die with
 rows are left a new one takes its place, a few times.
 """
 
+import importlib.util
 import os
 import subprocess
 import time
@@ -15,13 +16,13 @@ import psutil
 
 from ramify.batch.running import Ended
 from ramify.batch.spec import JobSpec
-from ramify.errors import EngineError
+from ramify.errors import EngineError, InputError, UnsupportedError
 from ramify.models.registry import Registry, is_remote
 from ramify.settings import child_environment
 from ramify.store.database import Database
 from ramify.store.job_records import JobRecord
 
-__all__ = ["decided", "work_in_processes"]
+__all__ = ["SECOND_LIVES", "check_runner", "cores", "decided", "work_in_processes"]
 
 SECOND_LIVES = 3
 """Processes that die before a job is given up."""
@@ -32,6 +33,19 @@ BASE_BYTES = 600 * 2**20
 def cores() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_runner(spec: JobSpec) -> None:
+    """Raises UnsupportedError where a job's runner is not installed, InputError where it makes no sense for its model."""
+    if spec.runner == "local":
+        return
+    if is_remote(spec.model):
+        raise InputError(
+            f"the runner ray puts engines on a cluster's machines, and {spec.model!r} is remote: one process asks it, many rows "
+            "at once; leave the runner out"
+        )
+    if importlib.util.find_spec("ray") is None:
+        raise UnsupportedError("the runner ray needs the package ray, which is not installed; pip install 'ramify[ray]'")
 
 
 def decided(spec: JobSpec, rows: int, *, shared: bool = False) -> dict[str, Any]:

@@ -56,6 +56,14 @@ def run(
     parallel: Annotated[
         int, _job("--data-parallelism", "-j", metavar="NUMBER", help="Processes to work at it, 1 to 64, where they fit.")
     ] = 1,
+    runner: Annotated[
+        str,
+        _job(
+            "--runner",
+            metavar="local|ray",
+            help="Where they work: on this machine, or on a Ray cluster (the one that RAY_ADDRESS names, else one started here).",
+        ),
+    ] = "local",
     max_runtime: Annotated[
         int, _job("--max-runtime-sec", metavar="SECONDS", help="The longest it may work; at most 172800.")
     ] = 86_400,
@@ -107,6 +115,7 @@ def run(
             settings=settings,
             logprobs=logprobs,
             data_parallelism=parallel,
+            runner=runner,  # type: ignore[arg-type]  # judged by JobSpec
             max_runtime_sec=max_runtime,
             checkpoint_path=None if checkpoint is None else workspace.place(checkpoint),
             overwrite=overwrite,

@@ -67,6 +67,10 @@ def serve(
 
     The token comes from RAMIFY_API_KEY; where that is unset, one is made and printed once.
     """
+    if allow_code_evaluator:
+        from ramify.batch.sandbox import Sandbox
+
+        Sandbox()  # which says what is missing
     from ramify.api.app import create_app
     from ramify.api.serving import bound, serve
     from ramify.api.state import Limits

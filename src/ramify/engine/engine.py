@@ -40,7 +40,8 @@ class Engine:
         """max_rows: completions that run together. kept_bytes: keys and values that may stay for later requests."""
         self.backend = backend
         self.tree = KVTree(backend, kept_bytes)
-        self.scheduler = Scheduler(max_rows)
+        # Where nothing is remembered, nobody waits for it.
+        self.scheduler = Scheduler(max_rows, self.tree.remembered if kept_bytes else len)
         self.forward_passes = 0
         self.computed_tokens = 0
         self._pipelines: dict[str, pipeline.Pipeline] = {}

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import islice
 
 from ramify.models.base import Backend, Trunk
 
@@ -9,6 +10,9 @@ __all__ = ["Branches", "KVTree"]
 
 BLOCK_TOKENS = 16
 """Prefixes are looked up in steps of this many tokens, then matched token by token."""
+
+COMPARED = 64
+"""Of those that share a block, so many are looked at token by token, the newest: thousands may begin with the same words."""
 
 
 class _Kept:
@@ -38,6 +42,10 @@ class KVTree:
             return self.backend.root()
         self._kept.move_to_end(id(kept))
         return self.backend.fork(kept.branch, min(length, len(ids) - 1))
+
+    def remembered(self, ids: tuple[int, ...]) -> int:
+        """How many first tokens of `ids` a branch would begin with."""
+        return self._longest(ids)[1]
 
     def keep(self, branch: Trunk, ids: Sequence[int]) -> None:
         """Take over a branch whose tokens are `ids`, for later requests."""
@@ -70,16 +78,20 @@ class KVTree:
             self._forget(next(iter(self._kept.values())))
 
     def _longest(self, ids: tuple[int, ...]) -> tuple[_Kept | None, int]:
+        """Of those that share the most blocks, the one that shares the most tokens, and how many."""
         found: dict[int, _Kept] = {}
-        for key in _block_keys(ids):
+        depth = 0
+        for depth, key in enumerate(_block_keys(ids), 1):
             deeper = self._by_prefix.get(key)
             if not deeper:
+                depth -= 1
                 break
             found = deeper
-        best, length = None, 0
-        for kept in found.values():
-            common = common_length(kept.ids, ids)
-            if common > length:
+        best, length, shared = None, 0, depth * BLOCK_TOKENS
+        for kept in islice(reversed(found.values()), COMPARED):
+            # Its first blocks are equal, or their hashes are.
+            common = shared + common_length(kept.ids[shared : shared + BLOCK_TOKENS], ids[shared : shared + BLOCK_TOKENS])
+            if common > length and kept.ids[:common] == ids[:common]:
                 best, length = kept, common
                 if length == len(ids):
                     break

@@ -1,6 +1,7 @@
 """Who takes part in the next step: first come, first served, as far as the rows reach."""
 
 from collections import deque
+from collections.abc import Callable
 
 from ramify.engine.kv_tree import BLOCK_TOKENS, common_length
 from ramify.engine.tasks import PREFILL_TOKENS, Task
@@ -11,8 +12,10 @@ __all__ = ["Scheduler"]
 class Scheduler:
     """Queues tasks and lets them in while their rows fit. One that is wider than the engine runs alone."""
 
-    def __init__(self, max_rows: int) -> None:
+    def __init__(self, max_rows: int, remembered: Callable[[tuple[int, ...]], int] = lambda ids: 0) -> None:
+        """remembered: how many first tokens of a prompt need not be computed any more."""
         self.max_rows = max_rows
+        self._remembered = remembered
         self.waiting: deque[Task] = deque()
         self.running: list[Task] = []
 
@@ -43,18 +46,21 @@ class Scheduler:
             self.waiting = deque(task for task in self.waiting if not task.done)
 
     def _this_step(self) -> list[Task]:
-        """All that decode; of those that still compute their prompts, as many as a step's tokens allow, and none whose
-        beginning another one of them is computing at this moment: it will find it remembered."""
+        """All that decode; of those that still compute their prompts, as many as a step's tokens allow, and none whose beginning,
+        so far as it is not remembered, another one of them is computing at this moment: it will find it remembered."""
         chosen: list[Task] = []
         prompts: list[tuple[int, ...]] = []
         tokens = 0
         for task in self.running:
             prompt = task.prompt_left
             if prompt:
+                if tokens >= PREFILL_TOKENS:
+                    continue
+                known = self._remembered(prompt)
                 alike = max((common_length(prompt, other) for other in prompts), default=0)
-                if tokens >= PREFILL_TOKENS or alike >= BLOCK_TOKENS:
+                if alike - known >= BLOCK_TOKENS:
                     continue
                 prompts.append(prompt)
-                tokens += min(len(prompt), PREFILL_TOKENS)
+                tokens += min(len(prompt) - known, PREFILL_TOKENS)
             chosen.append(task)
         return chosen
