@@ -26,7 +26,7 @@ from ramify.training.reader import Reader
 __all__ = ["evaluate_objective", "run"]
 
 Report = Callable[[dict[str, Any]], None]
-TOLD = ("accuracy", "margin", "chosen", "rejected", "drift")
+TOLD = ("accuracy", "margin", "chosen", "rejected", "drift", "moved")
 """Sums of an objective that are told as means, beside the loss."""
 
 
@@ -49,8 +49,11 @@ def run(
     devices = devices or Devices()
     validation = validation or {}
     model = reader.model
-    steps = Steps(objective.lengths, config, devices=devices.count)
+    prompts = objective.prompts if config.together else ()
+    steps = Steps(objective.lengths, config, devices=devices.count, prompts=prompts)
     last = steps.last()
+    if config.checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     optimizers = optimizers_for(model, config)
     torch.manual_seed(config.seed)
     objective.prepare(reader)

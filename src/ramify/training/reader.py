@@ -14,7 +14,8 @@ from torch.nn.functional import cross_entropy
 
 from ramify.errors import UnsupportedError
 from ramify.training.attention import PACKED, register
-from ramify.training.batches import Batch
+from ramify.training.batches import Batch, Trunk
+from ramify.training.distance import Expected, distance, expectations
 from ramify.training.loss import masked_loss, select_learned, token_logprobs
 
 __all__ = ["Reader"]
@@ -65,6 +66,18 @@ class Reader:
                 return -cross_entropy(selected.float(), targets, reduction="none")
             return token_logprobs(selected, self._head.weight, targets, bias=self._bias)
 
+    def expectations(self, batch: Batch) -> Expected:
+        """What the model expects at each place that predicts a learned token, in the order of `batch.rows`."""
+        with self._autocast(), torch.no_grad():
+            selected, _ = select_learned(self._features(batch), batch.labels)
+            return expectations(selected, None if self.whole else self._head.weight, self._bias)
+
+    def distance(self, batch: Batch, expected: Expected) -> Tensor:
+        """The sum over those places of how far the model is, in nats, from what was expected there."""
+        with self._autocast():
+            selected, _ = select_learned(self._features(batch), batch.labels)
+            return distance(selected, None if self.whole else self._head.weight, expected, self._bias)
+
     def row_logprobs(self, batch: Batch) -> Tensor:
         """(B,) the sum of each row's."""
         sums = torch.zeros(len(batch.lengths), dtype=torch.float32, device=self.device)
@@ -77,7 +90,7 @@ class Reader:
         """(B, T, D), or (B, T, V) where all logits are computed."""
         given: dict[str, Any] = {"input_ids": batch.token_ids, "use_cache": False}
         if batch.packed:
-            given |= {"position_ids": batch.position_ids, "ramify_lengths": batch.lengths}
+            given |= {"position_ids": batch.position_ids, "ramify_trunks": batch.trunks}
         if self.whole:
             return self._causal(**given).logits  # type: ignore[no-any-return]
         return self._body(**given).last_hidden_state  # type: ignore[no-any-return]
@@ -96,7 +109,7 @@ class Reader:
         (ids,) = self._sample(5)
         given: dict[str, Any] = {"input_ids": ids, "use_cache": False}
         if self.packing:
-            given |= {"position_ids": torch.arange(5, device=self.device).unsqueeze(0), "ramify_lengths": (5,)}
+            given |= {"position_ids": torch.arange(5, device=self.device).unsqueeze(0), "ramify_trunks": (Trunk(0, (5,), (0,)),)}
         was_training = self.model.training
         self.model.eval()
         try:
@@ -110,21 +123,29 @@ class Reader:
         return _alike(said, made)
 
     def _try_packing(self) -> None:
-        first, second = self._sample(5, 7)
-        both = Batch(torch.cat([first, second], 1), torch.zeros(1, 12, dtype=torch.long), (5, 7), packed=True)
-        alone = Batch(second, torch.zeros(1, 7, dtype=torch.long), (7,), packed=True)
+        """Rows alone, behind another one, and behind the beginning that they share must say the same."""
+        first, second, other = self._sample(5, 7, 3)
+
+        def laid(ids: list[Tensor], *trunks: Trunk) -> Batch:
+            together = torch.cat(ids, 1)
+            return Batch(together, torch.zeros_like(together), (), trunks)
+
+        alone = laid([second], Trunk(0, (7,), (0,)))
+        both = laid([first, second], Trunk(0, (5,), (0,)), Trunk(0, (7,), (1,)))
+        shared = laid([second[:, :4], other, second[:, 4:]], Trunk(4, (3, 3), (0, 1)))
         was_training = self.model.training
         self.model.eval()
         try:
             with torch.no_grad():
                 together, single = self._features(both)[:, 5:], self._features(alone)
+                branched = self._features(shared)[:, [0, 1, 2, 3, 7, 8, 9]]
                 packed = together if self.whole else self._head(together)
                 self._causal.set_attn_implementation(self._own_attention)
                 plain = self._causal(input_ids=second, use_cache=False).logits
         finally:
             self._causal.set_attn_implementation(PACKED)
             self.model.train(was_training)
-        if not _alike(together, single) or not _alike(packed, plain):
+        if not _alike(together, single) or not _alike(branched, single) or not _alike(packed, plain):
             raise self._unpackable()
 
     def _unpackable(self) -> UnsupportedError:
