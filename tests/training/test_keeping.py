@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from ramify.training.models import load_folder, new_model
 from ramify.training.objectives import Completions
 from ramify.training.plans import plan_from
 from ramify.training.reader import Reader
-from ramify.training.runs import prepare
+from ramify.training.runs import execute, prepare
 
 
 def kl(before: torch.Tensor, after: torch.Tensor) -> float:
@@ -101,3 +102,23 @@ def test_a_model_with_another_tokenizer_cannot_be_the_old_self(tmp_path: Path, m
     with pytest.raises(InputError, match="have different tokenizers; a model is held to one of its own"):
         prepare(plan_from({**plan, "keep": {"model": str(models_made_here.folder("llama"))}}))
     assert prepare(plan_from({**plan, "keep": {"model": "tiny"}})).plan.keep is not None
+
+
+@pytest.mark.parametrize("old", [None, "tiny"])
+def test_a_packed_run_with_an_adapter_is_held_too_and_tells_how_far_it_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str | None
+) -> None:
+    monkeypatch.setenv("RAMIFY_HOME", str(tmp_path / "home"))
+    rows = tmp_path / "rows.jsonl"
+    prompt = "A rather long prompt, which is the same for both of the rows that are here, so that they share it."
+    rows.write_text("".join(json.dumps({"prompt": prompt, "completion": each}) + "\n" for each in (" one", " two")))
+    lines: list[dict[str, Any]] = []
+    plan = {
+        "method": "sft", "model": "tiny", "rows": [str(rows)], "out": str(tmp_path / "out"), "lora": {"rank": 2}, "device": "cpu",
+        "keep": {"texts": 2, "weight": 2.0, "model": old},
+        "train": {"max_steps": 2, "packing": True, "together": True, "checkpointing": True, "learning_rate": 0.01},
+    }  # fmt: skip
+    execute(plan_from(plan), report=lines.append)
+    first, second = (line["moved"] for line in lines if "loss" in line)
+    assert first == pytest.approx(0, abs=1e-3)
+    assert 0 < second < 1

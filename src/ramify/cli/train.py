@@ -334,6 +334,7 @@ def pretrain(
     from ramify.training.tokenizers import load_tokenizer
     from ramify.training.trainers import train
 
+    _hush()
     config = TrainConfig(
         max_steps=max_steps, max_seconds=max_seconds, tokens_per_step=tokens_per_step, learning_rate=learning_rate,
         matrix_learning_rate=matrix_learning_rate, schedule=schedule, max_length=max_length, seed=seed,

@@ -4,8 +4,8 @@ What the projection alone cannot say (a soft cap, a scale on the logits) is foun
 all its logits. Packing is tried too: a row must say alone what it says among others.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -37,17 +37,32 @@ class Reader:
         self._body: Callable[..., Any] = inner.base_model
         self._head = inner.get_output_embeddings()
         self._own_attention = str(inner.config._attn_implementation)
+        self._attention = self._own_attention
         if packing:
             register()
-            inner.set_attn_implementation(PACKED)
+            self._attention = PACKED
         elif compile and self.device.type == "cpu":
-            inner.set_attn_implementation(register())  # pays when compiled
+            self._attention = register()  # pays when compiled
+        self._attend_by(self._attention)
         self.whole = not self._projects()
         """Whether all logits are computed, because the projection alone does not give them."""
         if packing:
             self._try_packing()
         if compile:
             self._body = torch.compile(inner.base_model, dynamic=True)
+
+    @contextmanager
+    def generating(self) -> Iterator[None]:
+        """The model with its own attention, as its `generate` needs it."""
+        self._attend_by(self._own_attention)
+        try:
+            yield
+        finally:
+            self._attend_by(self._attention)
+
+    def _attend_by(self, name: str) -> None:
+        if str(self._causal.config._attn_implementation) != name:
+            self._causal.set_attn_implementation(name)
 
     def loss(self, batch: Batch) -> tuple[Tensor, int]:
         """The sum of -log p over the learned tokens in nats, and their number."""

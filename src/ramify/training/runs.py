@@ -203,12 +203,13 @@ def _keeping(objective: Any, reader: Any, ready: Prepared, keep: KeepConfig) -> 
     from ramify.training.models import load_folder
     from ramify.training.reader import Reader
 
-    seed = ready.plan.train.seed
-    if keep.model is None:
-        return Keeping(objective, own_words(reader.model, ready.spelling, keep.texts, seed=seed), keep.weight)
-    before = Reader(load_folder(Registry().resolve(keep.model)).to(reader.device), packing=reader.packing, bf16=reader.bf16)
-    texts = own_words(before.model, ready.spelling, keep.texts, seed=seed)
-    return Keeping(objective, texts, keep.weight, expected=expected_of(before, texts))
+    old = reader
+    if keep.model is not None:
+        model = load_folder(Registry().resolve(keep.model)).to(reader.device)
+        old = Reader(model, packing=reader.packing, bf16=reader.bf16)
+    with old.generating():
+        texts = own_words(old.model, ready.spelling, keep.texts, seed=ready.plan.train.seed)
+    return Keeping(objective, texts, keep.weight, expected=None if old is reader else expected_of(old, texts))
 
 
 def _of(ready: Prepared, base: Fingerprint) -> str:
