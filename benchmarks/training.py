@@ -66,7 +66,7 @@ class Peak:
 
         self._process = psutil.Process()
         self._on = True
-        self.start = self.highest = self._process.memory_info().rss
+        self.highest = self._process.memory_info().rss
         self._thread = threading.Thread(target=self._look, daemon=True)
 
     def _look(self) -> None:
@@ -83,8 +83,18 @@ class Peak:
         self._thread.join()
 
 
-def measured(step: Callable[[], float], steps: int) -> dict[str, Any]:
+def standing(model: Any) -> int:
+    """Bytes of the process with its model, and of what every step needs besides: gradients and AdamW's two moments."""
+    import psutil
+
+    ctypes.CDLL(None).malloc_trim(0)
+    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    return int(psutil.Process().memory_info().rss) + 3 * trained
+
+
+def measured(model: Any, step: Callable[[], float], steps: int) -> dict[str, Any]:
     losses, walls, cpus, above = [], [], [], []
+    stands = standing(model)
     for number in range(steps + 1):
         ctypes.CDLL(None).malloc_trim(0)  # what the step before no longer needs
         with Peak() as peak:
@@ -93,7 +103,7 @@ def measured(step: Callable[[], float], steps: int) -> dict[str, Any]:
             walls.append(time.monotonic() - wall)
             cpus.append(time.process_time() - cpu)
         if number:
-            above.append(peak.highest - peak.start)
+            above.append(peak.highest - stands)
     return {
         "losses": losses, "wall_s": statistics.median(walls[1:]), "cpu_s": statistics.median(cpus[1:]),
         "above_mb": max(above) / 2**20,
@@ -124,7 +134,7 @@ def ours(given: argparse.Namespace, kind: str, *, packing: bool) -> dict[str, An
         optimizer.zero_grad(set_to_none=False)
         return float(told["loss"] / told["weight"])
 
-    return measured(step, given.steps)
+    return measured(model, step, given.steps)
 
 
 def theirs(given: argparse.Namespace, kind: str) -> dict[str, Any]:
@@ -156,7 +166,7 @@ def theirs(given: argparse.Namespace, kind: str) -> dict[str, Any]:
         optimizer.zero_grad(set_to_none=False)
         return float(loss)
 
-    return measured(step, given.steps)
+    return measured(model, step, given.steps)
 
 
 SIDES: dict[str, tuple[Callable[..., dict[str, Any]], str, dict[str, bool]]] = {

@@ -104,7 +104,7 @@ def test_a_model_with_another_tokenizer_cannot_be_the_old_self(tmp_path: Path, m
     assert prepare(plan_from({**plan, "keep": {"model": "tiny"}})).plan.keep is not None
 
 
-@pytest.mark.parametrize("old", [None, "tiny"])
+@pytest.mark.parametrize("old", [None, pytest.param("tiny", marks=pytest.mark.slow)])
 def test_a_packed_run_with_an_adapter_is_held_too_and_tells_how_far_it_moved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str | None
 ) -> None:

@@ -33,7 +33,7 @@ class KeepConfig:
 
     texts: int = 64
     """Sampled before the first step."""
-    weight: float = 1.0
+    weight: float = 2.0
     """Of the distance, in nats a token, beside the rows' loss."""
     model: str | None = None
     """The old self; None: the model that the run starts from."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from ramify.errors import UnsupportedError
 from ramify.training.batches import Steps
 from ramify.training.checkpoints import Progress, load_checkpoint, load_weights, save_checkpoint, save_weights
 from ramify.training.config import TrainConfig
@@ -53,7 +54,10 @@ def run(
     steps = Steps(objective.lengths, config, devices=devices.count, prompts=prompts)
     last = steps.last()
     if config.checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        try:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        except ValueError as error:
+            raise UnsupportedError(f"{type(model).__name__} cannot be trained with checkpointing: {error}") from None
     optimizers = optimizers_for(model, config)
     torch.manual_seed(config.seed)
     objective.prepare(reader)
