@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ramify.training.batches import Steps, pack, pad, plan_epoch
+from ramify.training.batches import Steps, Trunk, pack, pad, plan_epoch
 from ramify.training.config import TrainConfig
 from ramify.training.examples import Example, completion_example
 from ramify.training.models import new_model
@@ -103,3 +103,66 @@ def test_rows_of_a_toy_alone_and_in_company_have_the_same_logprobs() -> None:
     with torch.no_grad():
         alone = torch.cat([reader.row_logprobs(pad([row])) for row in rows])
         assert torch.allclose(reader.row_logprobs(pad(rows)), alone, atol=1e-5)
+
+
+def siblings() -> list[Example]:
+    """Three completions of one prompt of 20 tokens, one of another, in an order of their own."""
+    long = [1, *range(4, 19), 4, 5, 6, 7]
+    rows = [completion_example(long, [10 + n, 9, 8][: n + 1], 2) for n in range(3)]
+    return [rows[0], completion_example([1, 5], [7], 2), rows[1], rows[2]]
+
+
+def test_rows_of_one_prompt_lie_behind_it_and_each_predicts_its_own_first_token() -> None:
+    made = pack(siblings())
+    prompt, last = [1, *range(4, 19), 4, 5, 6], 7
+    own = [[last, 10, 2], [last, 11, 9, 2], [last, 12, 9, 8, 2]]
+    assert made.token_ids.tolist() == [[*prompt, *own[0], *own[1], *own[2], 1, 5, 7, 2]]
+    assert made.trunks == (Trunk(19, (3, 4, 5), (0, 2, 3)), Trunk(0, (4,), (1,)))
+    assert made.labels.tolist() == [
+        [*[-100] * 19, -100, 10, 2, -100, 11, 9, 2, -100, 12, 9, 8, 2, -100, -100, 7, 2],
+    ]
+    assert made.position_ids.tolist() == [[*range(19), 19, 20, 21, *range(19, 23), *range(19, 24), 0, 1, 2, 3]]
+    assert made.rows.tolist() == [0, 0, 2, 2, 2, 3, 3, 3, 3, 1, 1]
+
+
+@pytest.mark.parametrize("sliding", [None, 3])
+def test_a_shared_prompt_changes_no_loss_and_no_gradient(sliding: int | None) -> None:
+    from transformers import MistralConfig, MistralForCausalLM
+
+    rows, found = siblings(), []
+    for packing in (False, True):
+        torch.manual_seed(0)
+        shape = {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 16}
+        model = MistralForCausalLM(MistralConfig(**shape, num_key_value_heads=2, sliding_window=sliding))
+        reader = Reader(model, packing=packing)
+        batch = pack(rows) if packing else pad(rows)
+        logprobs = reader.row_logprobs(batch)
+        (logprobs * torch.tensor([1.0, -2.0, 3.0, 0.5])).sum().backward()
+        found.append((logprobs, {name: p.grad for name, p in model.named_parameters()}))
+    (padded, gradients), (packed, others) = found
+    assert torch.allclose(packed, padded, rtol=1e-5)
+    for name, gradient in gradients.items():
+        assert torch.allclose(others[name], gradient, atol=1e-5), name
+
+
+def test_rows_of_one_prompt_go_together_where_asked() -> None:
+    prompts = [n % 5 for n in range(20)]
+    how = config(batch_size=4, packing=True, together=True)
+    for epoch in (0, 1):
+        passes = plan_epoch([3] * 20, how, epoch, prompts)
+        assert sorted(row for rows in passes for row in rows) == list(range(20))
+        assert all(len({prompts[row] for row in rows}) == 1 for rows in passes)
+    assert plan_epoch([3] * 20, how, 0, prompts) != plan_epoch([3] * 20, how, 1, prompts)
+
+
+def test_computing_activations_again_changes_no_gradient() -> None:
+    found = []
+    for again in (False, True):
+        model = new_model(vocab_size=20, hidden_size=8, layers=2, heads=2, kv_heads=1, intermediate_size=16)
+        if again:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        reader = Reader(model.train(), packing=True)
+        loss, _ = Completions(siblings(), packing=True).measure(reader, [0, 1, 2, 3])
+        loss.backward()
+        found.append([loss, *(p.grad for p in model.parameters())])
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(*found, strict=True))

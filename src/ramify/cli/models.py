@@ -21,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Names of models: list, show, add, remove, probe, convert, to-gguf.",
+    help="Names of models: list, show, add, remove, probe, convert, to-gguf, to-onnx.",
 )
 
 Name = Annotated[
@@ -229,6 +229,30 @@ def to_gguf(
     if add_as is not None:
         Registry().add(add_as, made.path)
         _echo(f"{add_as} is {made.path}")
+
+
+@app.command("to-onnx")
+def to_onnx(
+    name: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A local model in Hugging Face format: its name, folder or hub name.")
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What is made: model.onnx, configuration, tokenizer.")],
+    adapter: options.Adapter = None,
+    revision: options.Revision = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Even if the folder exists.")] = False,
+    allow_pickle: options.AllowPickle = False,
+) -> None:
+    """Write a model as ONNX in float32: whole sequences in, logits out (an adapter merged, no cache of keys and values).
+
+    It is read back by ONNX Runtime and compared with the model before the folder gets its name.
+    """
+    from ramify.models.convert_onnx import convert as converted
+    from ramify.models.registry import Registry
+
+    found = Registry().resolve(name, adapter=adapter, revision=revision, allow_pickle=allow_pickle)
+    made = converted(found, folder, replace=replace)
+    _echo(f"made {made.path} ({made.size_bytes:,} bytes)")
+    _echo(f"read back: logits within {made.largest_difference:.2g}")
 
 
 @app.command()

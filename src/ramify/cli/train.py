@@ -9,6 +9,7 @@ from ramify.cli import listing, render
 from ramify.cli.training_options import plan_of, takes_plan
 
 if TYPE_CHECKING:
+    from ramify.training.documents import Texts
     from ramify.training.runs import Outcome, Prepared
     from ramify.training.viewing import RowView, View
 
@@ -259,8 +260,17 @@ def _write(out: str, text: str, overwrite: bool) -> None:
 
 # ---------------------------------------------------------------- from scratch
 
-Rows = Annotated[list[Path], typer.Option("--rows", help="JSON Lines file; may be repeated.")]
-Held = Annotated[list[Path] | None, typer.Option("--validation-rows", help="JSON Lines file to measure; may be repeated.")]
+FILES = "file or folder of .txt, .md, .pdf, .docx or JSON Lines"
+Rows = Annotated[list[Path], typer.Option("--rows", help=f"A {FILES}; may be repeated.")]
+Held = Annotated[list[Path] | None, typer.Option("--validation-rows", help=f"A {FILES} to measure; may be repeated.")]
+Duplicates = Annotated[
+    Literal["keep", "exact", "normalised", "near"],
+    typer.Option(help="Texts that come once: equal ones; but for case, space and punctuation; nearly equal ones. keep: none."),
+]
+Unreadable = Annotated[
+    Literal["refuse", "leave-out"],
+    typer.Option(help="Locked, broken, scanned or empty files: refuse, or leave them out."),
+]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the result, its checkpoint and log.jsonl.")]
 Seconds = Annotated[float | None, typer.Option(help="Train for this long; the schedule is laid over it.")]
 Steps = Annotated[int | None, typer.Option(help="Train for this many steps.")]
@@ -277,14 +287,32 @@ Preset = Annotated[
 ]
 
 
+def _read(paths: list[Path], duplicates: Any, unreadable: Any) -> "Texts":
+    from ramify.training.documents import read_texts
+
+    read = read_texts(paths, duplicates=duplicates, unreadable=unreadable)
+    render.note(
+        f"{len(read.rows)} texts of {read.files} files" + (f", {read.duplicates} duplicates left out" if read.duplicates else "")
+    )
+    for problem in read.left_out:
+        render.note(f"left out: {problem}")
+    return read
+
+
 @app.command()
-def tokenizer(rows: Rows, out: Out, vocab_size: Annotated[int, typer.Option(help="Tokens in the vocabulary.")] = 4096) -> None:
-    """Learn a byte-fallback BPE vocabulary from the texts of the rows and save it as a Hugging Face folder."""
-    from ramify.training.rows import read_rows, texts_of
+def tokenizer(
+    rows: Rows,
+    out: Out,
+    vocab_size: Annotated[int, typer.Option(help="Tokens in the vocabulary.")] = 4096,
+    duplicates: Duplicates = "exact",
+    unreadable: Unreadable = "refuse",
+) -> None:
+    """Learn a byte-fallback BPE vocabulary from the texts and save it as a Hugging Face folder."""
+    from ramify.training.rows import texts_of
     from ramify.training.tokenizers import save_tokenizer, train_tokenizer
 
-    texts = (text for path in rows for row in read_rows(path) for text in texts_of(row))
-    trained = train_tokenizer(texts, vocab_size)
+    read = _read(rows, duplicates, unreadable)
+    trained = train_tokenizer((text for row in read.rows for text in texts_of(row)), vocab_size)
     save_tokenizer(trained, out)
     typer.echo(f"{trained.get_vocab_size()} tokens in {out}")
 
@@ -311,24 +339,31 @@ def pretrain(
     seed: Seed = 0,
     bf16: Bf16 = False,
     compile: Compile = False,
+    duplicates: Duplicates = "exact",
+    unreadable: Unreadable = "refuse",
 ) -> None:
     """Train a new Llama on whole texts; longer ones are cut into windows. Goes on from the checkpoint in the folder."""
     import shutil
 
     from ramify.training.config import TrainConfig
     from ramify.training.models import PRESETS, new_model, save_model
-    from ramify.training.rows import read_documents
+    from ramify.training.rows import encode_documents
     from ramify.training.tokenizers import load_tokenizer
     from ramify.training.trainers import train
 
+    _hush()
     config = TrainConfig(
         max_steps=max_steps, max_seconds=max_seconds, tokens_per_step=tokens_per_step, learning_rate=learning_rate,
         matrix_learning_rate=matrix_learning_rate, schedule=schedule, max_length=max_length, seed=seed,
         bf16=bf16, compile=compile,
     )  # fmt: skip
     words = load_tokenizer(tokenizer)
-    examples = [example for path in rows for example in read_documents(path, words, max_length=max_length)]
-    held = {path.stem: read_documents(path, words, max_length=max_length) for path in validation_rows or []}
+    read = _read(rows, duplicates, unreadable)
+    examples = encode_documents(read.rows, read.names, words, max_length=max_length)
+    held = {}
+    for path in validation_rows or []:
+        kept = _read([path], duplicates, unreadable)
+        held[path.stem] = encode_documents(kept.rows, kept.names, words, max_length=max_length)
     parts = {"hidden_size": hidden_size, "layers": layers, "heads": heads, "kv_heads": kv_heads,
              "intermediate_size": intermediate_size}  # fmt: skip
     shape = {**PRESETS[preset], **{name: value for name, value in parts.items() if value is not None}}

@@ -30,7 +30,11 @@ class TrainConfig:
     """Passes whose gradients are added before the weights move."""
     shuffle: bool = True
     packing: bool = False
-    """Lay the rows of a pass behind one another without padding; none sees its neighbours."""
+    """Lay the rows of a pass behind one another without padding; none sees its neighbours. A prompt of several is read once."""
+    together: bool = False
+    """Rows of one prompt come behind one another, so that packing finds them in one pass."""
+    checkpointing: bool = False
+    """Keep no activations but between layers and compute them again on the way back: much less memory, a third more work."""
     optimizer: Optimizer = "muon"
     """adamw for everything; muon: for the hidden layers' matrices, adamw for the rest."""
     learning_rate: float = 3e-3
@@ -73,6 +77,8 @@ class TrainConfig:
         for name in ("weight_decay", "warmup_steps"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 0")
+        if self.together and not self.packing:
+            raise InputError("together is of packing, which alone gains by it; give packing too")
         _one_of("schedule", self.schedule, get_args(Schedule))
         _one_of("optimizer", self.optimizer, get_args(Optimizer))
 

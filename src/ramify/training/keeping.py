@@ -1,25 +1,30 @@
-"""Keeping what a model could do before: beside what is new it goes on learning what it used to say unasked.
+"""Keeping what a model could do before: beside what is new it is held to what it used to say unasked.
 
-Texts are sampled from the model before its first step, from its own beginning of text. Their cross-entropy, added to the loss, is
-(but for a constant) how far the model has moved from what it was; so whatever the rows do not ask for stays.
+Texts are sampled from the model before its first step, from its own beginning of text, and what it expects at each of their
+places is noted. How far the trained model is from that, added to the loss, holds whatever the rows do not ask for. A second run
+(dpo after sft, say) is held to the first model of all by naming it; else what each run moves adds up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ramify.errors import InputError
-from ramify.training.batches import pack, pad
+from ramify.training.batches import Batch, pack, pad
+from ramify.training.distance import Expected
 from ramify.training.examples import IGNORED, Example
-from ramify.training.objectives import Objective, Sums
+from ramify.training.objectives import Objective, Sums, resting
 from ramify.training.reader import Reader
 from ramify.training.spelling import Spelling
 
-__all__ = ["KeepConfig", "Keeping", "own_words"]
+__all__ = ["KeepConfig", "Keeping", "expected_of", "own_words"]
 
 TOKENS = 96
+"""Of a text at most."""
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +33,10 @@ class KeepConfig:
 
     texts: int = 64
     """Sampled before the first step."""
-    weight: float = 1.0
-    """Of their loss beside that of the rows."""
+    weight: float = 2.0
+    """Of the distance, in nats a token, beside the rows' loss."""
+    model: str | None = None
+    """The old self; None: the model that the run starts from."""
 
     def __post_init__(self) -> None:
         if self.texts < 1 or not self.weight > 0:
@@ -38,8 +45,6 @@ class KeepConfig:
 
 def own_words(model: Any, spelling: Spelling, count: int, *, seed: int = 0) -> list[Example]:
     """What the model says unasked: `count` samples at temperature 1, of at most 96 tokens."""
-    import torch
-
     start = spelling.codec.bos_token_id
     if start is None:
         start = next(iter(spelling.codec.eos_token_ids), 0)
@@ -60,25 +65,49 @@ def own_words(model: Any, spelling: Spelling, count: int, *, seed: int = 0) -> l
     return found
 
 
-class Keeping:
-    """An objective, and the old texts beside it: one for every two rows of a pass."""
+def expected_of(reader: Reader, texts: Sequence[Example]) -> list[Expected]:
+    """What the model as it is (an adapter switched off) expects at each place of each text."""
+    with resting(reader.model):
+        return [reader.expectations(_batch([text], reader)).to(CPU) for text in texts]
 
-    def __init__(self, inner: Objective, texts: Sequence[Example], weight: float, *, packing: bool = False) -> None:
-        self.inner, self.texts, self._weight, self._packing = inner, texts, weight, packing
+
+def _batch(texts: Sequence[Example], reader: Reader) -> Batch:
+    return (pack(texts) if reader.packing else pad(texts)).to(reader.device)
+
+
+class Keeping:
+    """An objective, and the old texts beside it: one for each row of a pass."""
+
+    def __init__(
+        self, inner: Objective, texts: Sequence[Example], weight: float, *, expected: Sequence[Expected] | None = None
+    ) -> None:
+        """expected: at each place of each text; None: what the reader's model expects when the run begins."""
+        self.inner, self.texts, self._weight, self._expected = inner, texts, weight, expected
 
     @property
     def lengths(self) -> Sequence[int]:
         return self.inner.lengths
+
+    @property
+    def prompts(self) -> Sequence[Hashable]:
+        return self.inner.prompts
 
     def weight(self, rows: Sequence[int]) -> float:
         return self.inner.weight(rows)
 
     def prepare(self, reader: Reader) -> None:
         self.inner.prepare(reader)
+        if self._expected is None:
+            self._expected = expected_of(reader, self.texts)
 
     def measure(self, reader: Reader, rows: Sequence[int]) -> tuple[Tensor, Sums]:
-        """The inner objective's loss is what is told; what is added only moves the weights."""
+        """The inner objective's loss is what is told, and beside it as "moved" the distance; what is added moves the weights."""
+        assert self._expected is not None
         loss, told = self.inner.measure(reader, rows)
-        texts = [self.texts[row % len(self.texts)] for row in rows[::2]]
-        old, count = reader.loss((pack(texts) if self._packing else pad(texts)).to(reader.device))
-        return loss + self._weight * told["weight"] * old / count, told
+        places = [row % len(self.texts) for row in rows]
+        known = [self._expected[place] for place in places]
+        expected = Expected(torch.cat([e.token_ids for e in known]), torch.cat([e.probabilities for e in known]))
+        batch = _batch([self.texts[place] for place in places], reader)
+        moved = reader.distance(batch, expected.to(reader.device)) / len(expected.token_ids)
+        told["moved"] = moved.item() * told["weight"]
+        return loss + self._weight * told["weight"] * moved, told

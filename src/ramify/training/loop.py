@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ramify.errors import CancelledError
+from ramify.errors import CancelledError, UnsupportedError
 from ramify.training.batches import Steps
 from ramify.training.checkpoints import Progress, load_checkpoint, load_weights, save_checkpoint, save_weights
 from ramify.training.config import TrainConfig
@@ -28,7 +28,7 @@ from ramify.training.stopping import Stop
 __all__ = ["evaluate_objective", "run"]
 
 Report = Callable[[dict[str, Any]], None]
-TOLD = ("accuracy", "margin", "chosen", "rejected", "drift")
+TOLD = ("accuracy", "margin", "chosen", "rejected", "drift", "moved")
 """Sums of an objective that are told as means, beside the loss."""
 
 
@@ -55,8 +55,14 @@ def run(
     devices, stop = devices or Devices(), stop or Stop()
     validation = validation or {}
     model = reader.model
-    steps = Steps(objective.lengths, config, devices=devices.count)
+    prompts = objective.prompts if config.together else ()
+    steps = Steps(objective.lengths, config, devices=devices.count, prompts=prompts)
     last = steps.last()
+    if config.checkpointing:
+        try:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        except ValueError as error:
+            raise UnsupportedError(f"{type(model).__name__} cannot be trained with checkpointing: {error}") from None
     optimizers = optimizers_for(model, config)
     torch.manual_seed(config.seed)
     objective.prepare(reader)

@@ -14,7 +14,7 @@ from torch.nn.functional import linear
 
 from ramify.training.examples import IGNORED
 
-__all__ = ["CHUNK_BYTES", "masked_loss", "select_learned", "token_logprobs"]
+__all__ = ["CHUNK_BYTES", "masked_loss", "rows_at_once", "select_learned", "token_logprobs"]
 
 CHUNK_BYTES = 64 << 20
 """Logits that exist at one time, in float32."""
@@ -39,7 +39,7 @@ def masked_loss(
     at a time. Measured in float32.
     """
     selected, targets = select_learned(hidden, labels)
-    how = (_chunk(weight, chunk), torch.is_grad_enabled())
+    how = (chunk or rows_at_once(weight), torch.is_grad_enabled())
     return _Loss.apply(selected, weight, bias, targets, *how), len(targets)  # type: ignore[no-untyped-call]
 
 
@@ -47,11 +47,12 @@ def token_logprobs(
     selected: Tensor, weight: Tensor, targets: Tensor, *, bias: Tensor | None = None, chunk: int | None = None
 ) -> Tensor:
     """(N,) log p of each target in nats, float32. selected: (N, D), as `select_learned` gives them."""
-    return _Logprobs.apply(selected, weight, bias, targets, _chunk(weight, chunk))  # type: ignore[no-untyped-call,no-any-return]
+    return _Logprobs.apply(selected, weight, bias, targets, chunk or rows_at_once(weight))  # type: ignore[no-untyped-call,no-any-return]
 
 
-def _chunk(weight: Tensor, given: int | None) -> int:
-    return given or max(16, CHUNK_BYTES // (4 * weight.shape[0]))
+def rows_at_once(weight: Tensor) -> int:
+    """How many places have logits at one time, for an output projection (V, D)."""
+    return max(16, CHUNK_BYTES // (4 * weight.shape[0]))
 
 
 def _precision(hidden: Tensor) -> torch.dtype:
@@ -77,11 +78,14 @@ class _Loss(torch.autograd.Function):
         for at in range(0, len(targets), chunk):
             part, wanted = hidden[at : at + chunk].to(precision), targets[at : at + chunk].unsqueeze(1)
             logits = linear(part, projection, None if bias is None else bias.to(precision)).float()
-            normaliser = logits.logsumexp(1, keepdim=True)
-            total += (normaliser - logits.gather(1, wanted)).sum()
+            # One exponential, in place: a chunk's logits are the largest thing there is, and nothing is made beside them.
+            logits.sub_(logits.amax(1, keepdim=True))
+            said = logits.gather(1, wanted)
+            mass = logits.exp_().sum(1, keepdim=True)
+            total += (mass.log() - said).sum()
             if not any(wants):
                 continue
-            gradient = logits.sub_(normaliser).exp_()  # probabilities; less one at the target
+            gradient = logits.div_(mass)  # probabilities; less one at the target
             gradient.scatter_add_(1, wanted, torch.full_like(wanted, -1, dtype=gradient.dtype))
             _spread(gradient, part, projection, at, of_hidden, of_weight, of_bias)
         ctx.gradients = (of_hidden, of_weight, of_bias)

@@ -7,7 +7,7 @@ Sources: Rafailov et al. 2023, "Direct Preference Optimization"; Azar et al. 202
 Learning from Human Preferences" (ipo); Ethayarajh et al. 2024, "KTO: Model Alignment as Prospect Theoretic Optimization".
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
@@ -17,12 +17,12 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from ramify.errors import InputError
-from ramify.training.batches import Batch, pack, pad
+from ramify.training.batches import Batch, pack, pad, prompt_length
 from ramify.training.examples import Example
 from ramify.training.gathering import TrainingRow
 from ramify.training.reader import Reader
 
-__all__ = ["Completions", "Labels", "Objective", "Pairs", "PreferenceConfig", "Sums"]
+__all__ = ["Completions", "Labels", "Objective", "Pairs", "PreferenceConfig", "Sums", "resting"]
 
 Sums = dict[str, float]
 """Of a pass: "loss" and "weight", and whatever else is told, each summed over its rows."""
@@ -59,6 +59,10 @@ class Objective(Protocol):
     def lengths(self) -> Sequence[int]:
         """Tokens of each row."""
 
+    @property
+    def prompts(self) -> Sequence[Hashable]:
+        """Of each row what it shares with others of its prompt."""
+
     def weight(self, rows: Sequence[int]) -> float:
         """Of what the loss of these rows is the sum."""
 
@@ -79,6 +83,10 @@ class _Batched:
         return made.to(reader.device)
 
 
+def _shared(example: Example) -> tuple[int, ...]:
+    return example.token_ids[: prompt_length(example)]
+
+
 class Completions(_Batched):
     """Cross-entropy on the learned tokens, each weighing the same."""
 
@@ -87,6 +95,10 @@ class Completions(_Batched):
     @property
     def lengths(self) -> list[int]:
         return [len(example.token_ids) for example in self.rows]
+
+    @property
+    def prompts(self) -> list[Hashable]:
+        return [_shared(example) for example in self.rows]
 
     def weight(self, rows: Sequence[int]) -> float:
         return sum(self.rows[row].learned for row in rows)
@@ -113,6 +125,10 @@ class _Referred(_Batched):
     def lengths(self) -> list[int]:
         return [sum(len(each.token_ids) for each in row.examples) for row in self.rows]
 
+    @property
+    def prompts(self) -> list[Hashable]:
+        return [_shared(row.chosen) for row in self.rows]
+
     def weight(self, rows: Sequence[int]) -> float:
         return len(rows)
 
@@ -124,7 +140,7 @@ class _Referred(_Batched):
         flat = [example for row in rows for example in row]
         order = sorted(range(len(flat)), key=lambda i: len(flat[i].token_ids))
         found = [0.0] * len(flat)
-        with _resting(reader.model), torch.no_grad():
+        with resting(reader.model), torch.no_grad():
             for at in range(0, len(order), 16):
                 part = order[at : at + 16]
                 for i, value in zip(
@@ -251,7 +267,7 @@ class _Swapped:
         self._swap()
 
 
-class _resting:  # noqa: N801
+class resting:  # noqa: N801
     """A model without dropout for a while, its adapter switched off."""
 
     def __init__(self, model: Any) -> None:

@@ -32,7 +32,9 @@ def optimizers_for(model: Any, config: TrainConfig) -> list[torch.optim.Optimize
     eps = config.eps or (1e-10 if beside_muon else 1e-8)
     built: list[torch.optim.Optimizer] = []
     if any(group["params"] for group in groups):
-        built.append(torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, betas=betas, eps=eps))
+        fused = rest[0].device.type in ("cpu", "cuda")  # one walk over the weights and their moments
+        how: dict[str, Any] = {"lr": config.learning_rate, "betas": betas, "eps": eps, "fused": fused}
+        built.append(torch.optim.AdamW([g for g in groups if g["params"]], **how))
     if matrices:
         built.append(Muon(matrices, config.matrix_learning_rate, weight_decay=decay))
     for optimizer in built:

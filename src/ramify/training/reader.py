@@ -4,8 +4,8 @@ What the projection alone cannot say (a soft cap, a scale on the logits) is foun
 all its logits. Packing is tried too: a row must say alone what it says among others.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -14,7 +14,8 @@ from torch.nn.functional import cross_entropy
 
 from ramify.errors import UnsupportedError
 from ramify.training.attention import PACKED, register
-from ramify.training.batches import Batch
+from ramify.training.batches import Batch, Trunk
+from ramify.training.distance import Expected, distance, expectations
 from ramify.training.loss import masked_loss, select_learned, token_logprobs
 
 __all__ = ["Reader"]
@@ -36,17 +37,32 @@ class Reader:
         self._body: Callable[..., Any] = inner.base_model
         self._head = inner.get_output_embeddings()
         self._own_attention = str(inner.config._attn_implementation)
+        self._attention = self._own_attention
         if packing:
             register()
-            inner.set_attn_implementation(PACKED)
+            self._attention = PACKED
         elif compile and self.device.type == "cpu":
-            inner.set_attn_implementation(register())  # pays when compiled
+            self._attention = register()  # pays when compiled
+        self._attend_by(self._attention)
         self.whole = not self._projects()
         """Whether all logits are computed, because the projection alone does not give them."""
         if packing:
             self._try_packing()
         if compile:
             self._body = torch.compile(inner.base_model, dynamic=True)
+
+    @contextmanager
+    def generating(self) -> Iterator[None]:
+        """The model with its own attention, as its `generate` needs it."""
+        self._attend_by(self._own_attention)
+        try:
+            yield
+        finally:
+            self._attend_by(self._attention)
+
+    def _attend_by(self, name: str) -> None:
+        if str(self._causal.config._attn_implementation) != name:
+            self._causal.set_attn_implementation(name)
 
     def loss(self, batch: Batch) -> tuple[Tensor, int]:
         """The sum of -log p over the learned tokens in nats, and their number."""
@@ -65,6 +81,18 @@ class Reader:
                 return -cross_entropy(selected.float(), targets, reduction="none")
             return token_logprobs(selected, self._head.weight, targets, bias=self._bias)
 
+    def expectations(self, batch: Batch) -> Expected:
+        """What the model expects at each place that predicts a learned token, in the order of `batch.rows`."""
+        with self._autocast(), torch.no_grad():
+            selected, _ = select_learned(self._features(batch), batch.labels)
+            return expectations(selected, None if self.whole else self._head.weight, self._bias)
+
+    def distance(self, batch: Batch, expected: Expected) -> Tensor:
+        """The sum over those places of how far the model is, in nats, from what was expected there."""
+        with self._autocast():
+            selected, _ = select_learned(self._features(batch), batch.labels)
+            return distance(selected, None if self.whole else self._head.weight, expected, self._bias)
+
     def row_logprobs(self, batch: Batch) -> Tensor:
         """(B,) the sum of each row's."""
         sums = torch.zeros(len(batch.lengths), dtype=torch.float32, device=self.device)
@@ -77,7 +105,7 @@ class Reader:
         """(B, T, D), or (B, T, V) where all logits are computed."""
         given: dict[str, Any] = {"input_ids": batch.token_ids, "use_cache": False}
         if batch.packed:
-            given |= {"position_ids": batch.position_ids, "ramify_lengths": batch.lengths}
+            given |= {"position_ids": batch.position_ids, "ramify_trunks": batch.trunks}
         if self.whole:
             return self._causal(**given).logits  # type: ignore[no-any-return]
         return self._body(**given).last_hidden_state  # type: ignore[no-any-return]
@@ -96,7 +124,7 @@ class Reader:
         (ids,) = self._sample(5)
         given: dict[str, Any] = {"input_ids": ids, "use_cache": False}
         if self.packing:
-            given |= {"position_ids": torch.arange(5, device=self.device).unsqueeze(0), "ramify_lengths": (5,)}
+            given |= {"position_ids": torch.arange(5, device=self.device).unsqueeze(0), "ramify_trunks": (Trunk(0, (5,), (0,)),)}
         was_training = self.model.training
         self.model.eval()
         try:
@@ -110,21 +138,29 @@ class Reader:
         return _alike(said, made)
 
     def _try_packing(self) -> None:
-        first, second = self._sample(5, 7)
-        both = Batch(torch.cat([first, second], 1), torch.zeros(1, 12, dtype=torch.long), (5, 7), packed=True)
-        alone = Batch(second, torch.zeros(1, 7, dtype=torch.long), (7,), packed=True)
+        """Rows alone, behind another one, and behind the beginning that they share must say the same."""
+        first, second, other = self._sample(5, 7, 3)
+
+        def laid(ids: list[Tensor], *trunks: Trunk) -> Batch:
+            together = torch.cat(ids, 1)
+            return Batch(together, torch.zeros_like(together), (), trunks)
+
+        alone = laid([second], Trunk(0, (7,), (0,)))
+        both = laid([first, second], Trunk(0, (5,), (0,)), Trunk(0, (7,), (1,)))
+        shared = laid([second[:, :4], other, second[:, 4:]], Trunk(4, (3, 3), (0, 1)))
         was_training = self.model.training
         self.model.eval()
         try:
             with torch.no_grad():
                 together, single = self._features(both)[:, 5:], self._features(alone)
+                branched = self._features(shared)[:, [0, 1, 2, 3, 7, 8, 9]]
                 packed = together if self.whole else self._head(together)
                 self._causal.set_attn_implementation(self._own_attention)
                 plain = self._causal(input_ids=second, use_cache=False).logits
         finally:
             self._causal.set_attn_implementation(PACKED)
             self.model.train(was_training)
-        if not _alike(together, single) or not _alike(packed, plain):
+        if not _alike(together, single) or not _alike(branched, single) or not _alike(packed, plain):
             raise self._unpackable()
 
     def _unpackable(self) -> UnsupportedError:

@@ -41,7 +41,7 @@ def _alarm(report: TrainingReport) -> str:
         return ""
     return (
         f"Alarm: text that has nothing to do with these rows became {report.unrelated['worse']:.1%} less likely (more than "
-        f"{ALARM:.0%}). Train fewer steps, at a lower rate, with an adapter, or mix other rows in."
+        f"{ALARM:.0%}). Train fewer steps, at a lower rate, with an adapter or with --keep, or mix other rows in."
     )
 
 

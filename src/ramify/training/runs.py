@@ -24,6 +24,7 @@ from ramify.store.database import Database
 from ramify.training.examples import Example
 from ramify.training.fitting import fit
 from ramify.training.gathering import Gathered, from_file, from_workspace
+from ramify.training.keeping import KeepConfig
 from ramify.training.plans import TrainingPlan
 from ramify.training.records import Running, at_work
 from ramify.training.spelling import Spelling
@@ -101,6 +102,8 @@ def prepare(plan: TrainingPlan, database: Database | None = None, *, gathered: P
         raise InputError("patience watches validation rows, and there are none; give select.validation or validation_rows")
     if plan.method == "kto" and len({row.label for row in fitted.training}) < 2:
         raise InputError("kto learns from good and bad completions, and all rows have the same label; judge some of the others")
+    if plan.keep is not None and plan.keep.model is not None:
+        _check_old_self(plan.keep.model, found)
     return replace(found, gathered=fitted)
 
 
@@ -135,7 +138,6 @@ def _execute(
     running: Running | None,
     stop: Stop | None,
 ) -> Outcome:
-    from ramify.training.keeping import Keeping, own_words
     from ramify.training.loop import run
     from ramify.training.models import add_adapter, load_folder, without_dropout
     from ramify.training.reader import Reader
@@ -163,8 +165,7 @@ def _execute(
     objective = _objective(plan, ready)
     if plan.keep is not None:
         doing("hearing what the model says unasked")
-        texts = own_words(model, ready.spelling, plan.keep.texts, seed=config.seed)
-        objective = Keeping(objective, texts, plan.keep.weight, packing=config.packing)
+        objective = _keeping(objective, reader, ready, plan.keep)
     validation = {"held_out": _objective(plan, ready, held=True)} if ready.gathered.validation else None
     if plan.method != "sft":
         doing("measuring every row with the model before")
@@ -223,6 +224,13 @@ def _check_name(plan: TrainingPlan) -> None:
         raise InputError(f"{name!r} is taken by {taken.target!r}; choose another name, or ask to replace it")
 
 
+def _check_old_self(name: str, found: Prepared) -> None:
+    if Spelling.of(Registry().resolve(name)).codec.fingerprint() != found.spelling.codec.fingerprint():
+        raise InputError(
+            f"keep.model {name!r} and {found.plan.model!r} have different tokenizers; a model is held to one of its own"
+        )
+
+
 def _objective(plan: TrainingPlan, ready: Prepared, *, held: bool = False) -> Any:
     from ramify.training.objectives import Completions, Labels, Pairs
 
@@ -234,6 +242,20 @@ def _objective(plan: TrainingPlan, ready: Prepared, *, held: bool = False) -> An
     return (Pairs if plan.method == "dpo" else Labels)(rows, plan.preference, **how)
 
 
+def _keeping(objective: Any, reader: Any, ready: Prepared, keep: KeepConfig) -> Any:
+    from ramify.training.keeping import Keeping, expected_of, own_words
+    from ramify.training.models import load_folder
+    from ramify.training.reader import Reader
+
+    old = reader
+    if keep.model is not None:
+        model = load_folder(Registry().resolve(keep.model)).to(reader.device)
+        old = Reader(model, packing=reader.packing, bf16=reader.bf16)
+    with old.generating():
+        texts = own_words(old.model, ready.spelling, keep.texts, seed=ready.plan.train.seed)
+    return Keeping(objective, texts, keep.weight, expected=None if old is reader else expected_of(old, texts))
+
+
 def _of(ready: Prepared, base: Fingerprint) -> str:
     """What is trained, with what and how, in short: what a checkpoint must agree with."""
     config = asdict(ready.plan.train)
@@ -243,6 +265,8 @@ def _of(ready: Prepared, base: Fingerprint) -> str:
     told = [ready.plan.method, base.id, rows_hash(ready.gathered), kept, lora, asdict(ready.plan.preference), ready.window]
     if ready.plan.keep is not None:
         told.append(asdict(ready.plan.keep))
+        if ready.plan.keep.model is not None:
+            told.append(fingerprint(Registry().resolve(ready.plan.keep.model)).id)
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
