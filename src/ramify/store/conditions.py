@@ -304,7 +304,7 @@ class Compiler:
 
         def holds(row: Row) -> "ColumnElement[bool]":
             # In the index by facet the ratings of one value lie together; the other would lead to a page of its own for each row.
-            mine = select(literal_column("1")).select_from(text("ratings INDEXED BY ix_ratings_facet_id"))
+            mine: Select[Any] = select(literal_column("1")).select_from(text("ratings INDEXED BY ix_ratings_facet_id"))
             same = (literal_column("ratings.completion_id") == row.c.id) & (literal_column("ratings.facet_id") == facet_id)
             return mine.where(same, literal_column("ratings.rating").in_(values)).exists()
 
