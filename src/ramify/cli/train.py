@@ -67,8 +67,11 @@ def _train(method: str, plan: Path | None, given: dict[str, Any], quiet: bool, a
 
 def _hush() -> None:
     """No bars and remarks of the libraries."""
+    import warnings
+
     import transformers
 
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
 
