@@ -42,7 +42,7 @@ COMMANDS = {
     "batch": "Jobs over many prompts, that survive a crash: run, list, show, cancel, retry.",
     "lab": "The decoding lab: every strategy on the same prompts, side by side, as a report.",
     "why-not": "Say why a token does not stand at a place of a completion: which rule removed it.",
-    "models": "Names of models: list, show, add, remove, probe, convert, to-gguf.",
+    "models": "Names of models: list, show, add, remove, probe, convert, to-gguf, to-onnx.",
     "studio": "Open the studio on a workspace, in the browser.",
     "serve": "Serve completions over HTTP, as OpenAI's and LLM Engine's clients speak it.",
     "train": "Train on completions and judgements: check, sft, dpo, kto, report; or from scratch: tokenizer, pretrain.",

@@ -84,8 +84,11 @@ def work(
 
 def _hush() -> None:
     """No bars and remarks of the libraries."""
+    import warnings
+
     import transformers
 
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
 

@@ -37,8 +37,9 @@ class Expected:
 def expectations(hidden: Tensor, weight: Tensor | None, bias: Tensor | None = None) -> Expected:
     """hidden: (N, D), or with weight None the logits themselves, (N, V). weight: (V, D), bias: (V,) of the output projection."""
     found = []
-    for part in hidden.split(_rows(hidden, weight)):  # type: ignore[no-untyped-call]
-        logits = _logits(part, weight, bias)
+    size = _rows(hidden, weight)
+    for at in range(0, len(hidden), size):
+        logits = _logits(hidden[at : at + size], weight, bias)
         likeliest = logits.log_softmax(-1).topk(min(LIKELIEST, logits.shape[-1] - 1), dim=-1)
         found.append((likeliest.indices, likeliest.values.exp()))
     return Expected(torch.cat([ids for ids, _ in found]), torch.cat([p for _, p in found]))
@@ -51,10 +52,12 @@ def distance(hidden: Tensor, weight: Tensor | None, expected: Expected, bias: Te
     """
     size = _rows(hidden, weight)
     total = torch.zeros((), device=hidden.device)
-    cut = (hidden.split(size), expected.token_ids.split(size), expected.probabilities.split(size))  # type: ignore[no-untyped-call]
-    for part, token_ids, probabilities in zip(*cut, strict=True):
+    for at in range(0, len(hidden), size):
+        part = slice(at, at + size)
         # A chunk's logits are made again on the way back, so that only one chunk's exist at a time.
-        total = total + checkpoint(_of_part, part, weight, bias, token_ids, probabilities, use_reentrant=False)
+        total = total + checkpoint(
+            _of_part, hidden[part], weight, bias, expected.token_ids[part], expected.probabilities[part], use_reentrant=False
+        )
     return total
 
 
