@@ -26,8 +26,10 @@ __all__ = ["Engine"]
 MAX_ROWS = 64
 KEPT_BYTES = 2**30
 
-_ROW_PRIVATE = {"seed", "max_new_tokens", "max_length", "max_time", "stop_strings", "stop_token_ids", "num_return_sequences"}
-_ROW_PRIVATE |= {"prompt_lookup_num_tokens"}
+_ROW_PRIVATE = {
+    *("seed", "max_new_tokens", "max_length", "max_time", "stop_strings", "stop_token_ids", "num_return_sequences"),
+    "prompt_lookup_num_tokens",
+}
 """Settings that do not change what a processor does to a row: rows that differ in these alone are processed together."""
 _CONSTRAINTS = {"json_schema", "regex", "choices", "grammar", "required_words", "forbidden_words"}
 """What a row may say is in its own `keep`; a pipeline knows only that it has one."""
