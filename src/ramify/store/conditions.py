@@ -174,7 +174,8 @@ class Compiler:
                 return select(mine.c.sample_id).distinct().where((plain if along else mine).c.id.in_(which), exact)
 
             source = Source(owners(rule.source.ids, False), rule.source.size, Owners(rule.source.ids, owners))
-        return Rule(holds, source, 2, None if source is None else _nothing)
+        # The source is exact, but of samples, and `_none_of` speaks of completions: so it is not said to be `true_`.
+        return Rule(holds, source, 2, None if source is None else lambda row: true())
 
     # ------------------------------------------------------------ both
 

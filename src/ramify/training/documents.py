@@ -170,7 +170,9 @@ def _word(file: Path) -> str:
         raise _missing(file, "python-docx") from None
     data = file.read_bytes()
     if data.startswith(b"\xd0\xcf\x11\xe0"):
-        raise InputError(f"{file} is locked with a password, or of Word before 2007; save it anew as .docx without one")
+        raise InputError(
+            f"{file} is locked with a password, or in the form of Word before 2007; save it anew as .docx without one"
+        )
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as parts:
             size = sum(part.file_size for part in parts.infolist())

@@ -35,8 +35,9 @@ export function Texts({ run, group, onKept }) {
 
 /** @param {{ run: number, group: T.LabGroup, text: T.LabText, base: T.LabText, way: any, onKept: (text: T.LabText, completion: number) => void }} props */
 function One({ run, group, text, base, way, onKept }) {
-  const [open, setOpen] = useState(text.number === base.number);
-  const same = text.number === base.number, shared = same ? text.ids.length : divergence(base.ids, text.ids);
+  // The base is open until somebody says otherwise; which one it is may change while texts come in.
+  const [chosen, setChosen] = useState(/** @type {boolean | null} */ (null));
+  const same = text.number === base.number, open = chosen ?? same, shared = same ? text.ids.length : divergence(base.ids, text.ids);
   const equal = shared === text.ids.length && shared === base.ids.length;
   const told = [plural(text.ids.length, "token"), REASONS[text.finish_reason], text.sampled && `seed ${text.seed}`, text.beam_score !== null && `score ${text.beam_score.toFixed(3)}`,
     text.json_valid !== null && (text.schema_valid ? "JSON, fits the schema" : text.json_valid ? "JSON, not of the schema" : "no JSON")].filter(Boolean).join(", ");
@@ -44,7 +45,7 @@ function One({ run, group, text, base, way, onKept }) {
     const made = await act(() => api.labKeep(run, text.place, text.number));
     if (made) onKept(text, made.id);
   };
-  return html`<details class="lab-text" open=${open} onToggle=${(/** @type {any} */ event) => setOpen(event.currentTarget.open)}>
+  return html`<details class="lab-text" open=${open} onToggle=${(/** @type {any} */ event) => event.currentTarget.open !== open && setChosen(event.currentTarget.open)}>
     <summary><${Icon} name="chevron" size=${13} /><strong><bdi>${text.title}</bdi></strong><span class="muted small">${told}</span>
       ${!same && html`<span class=${`mark ${equal ? "good" : ""}`}>${equal ? `the same as ${base.title}` : `${plural(shared, "token")} in common`}</span>`}</summary>
     ${open && html`<div class="stack">
