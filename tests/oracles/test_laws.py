@@ -179,7 +179,7 @@ def test_a_stream_never_shows_half_a_character_nor_the_beginning_of_a_stop_strin
 # --- a row alone equals the row in any batch
 
 
-@slowly
+@settings(slowly, max_examples=6)
 @given(any_model, st.lists(st.tuples(texts, fields()), min_size=16, max_size=16))
 def test_sixteen_requests_of_any_kind_at_once_equal_each_alone(load: Load, name: str, asked: list[tuple[str, Fields]]) -> None:
     model = load(name)

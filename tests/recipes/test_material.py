@@ -59,7 +59,7 @@ def contents(rows: list[dict[str, str]]) -> str:
 
 def test_every_payment_is_valid_json_that_says_what_was_asked() -> None:
     rng = random.Random(0)
-    for _ in range(2000):
+    for _ in range(400):
         _, asked, told = payment(rng)
         made = json.loads(told["content"])
         jsonschema.validate(made, SCHEMA)
