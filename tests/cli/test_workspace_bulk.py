@@ -152,7 +152,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(ramify: Run, ser
     out, err = running.communicate(timeout=30)
     assert (running.returncode, out) == (130, ""), err
     assert "[stopped: 3 done, 9 left of 12; the same command goes on from here]" in err
-    assert server.left.wait(5)
+    assert server.left.wait(30)
     server.always = X
     again = ramify(*command[3:])
     assert again.stdout == "9 done, 3 before of 12\n"

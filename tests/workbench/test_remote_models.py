@@ -198,7 +198,7 @@ def test_a_draft_streams_and_an_aborted_one_keeps_its_text(ws: Workspace, server
         if n == 1:
             events.close()  # type: ignore[attr-defined]
             break
-    assert server.left.wait(5)
+    assert server.left.wait(30)
     kept = ws.completions.get(left.record.id)
     assert (kept.text, kept.finish_reason, kept.truncated, kept.draft) == ("Once upon", "cancelled", True, True)
     assert kept.spans == (SpanRecord(0, 9, "sampled"),)
