@@ -200,6 +200,9 @@ LAWS = settings(
 @given(FILTERS)
 @example(where("scored", "is", False))
 @example(Not(where("scored", "is", True)))
+@example(where("rating", ">=", 7, facet="legal"))
+@example(where("rating", "<", 4, facet="legal"))
+@example(Anything((Not(where("model", "is", "m0")), where("prompt", "matches", "hedgehog"))))
 def test_a_filter_finds_and_counts_what_brute_force_finds(full: Database, plain: Plain, filter_: Filter) -> None:
     expected = [c.id for c in plain.completions if plain.completion(filter_, c)]
     options: dict[str, Any] = {"archived": None, "hidden": None}
@@ -221,8 +224,8 @@ def test_pages_joined_are_the_whole_list_however_it_was_walked(
 ) -> None:
     from ramify.store import search
 
-    first, later = search.FIRST_WALK, search.LATER_WALK
-    search.FIRST_WALK, search.LATER_WALK = dict.fromkeys(first, steps), 2 * steps
+    first, later, few = search.FIRST_WALK, search.LATER_WALK, search.FEW
+    search.FIRST_WALK, search.LATER_WALK, search.FEW = dict.fromkeys(first, steps), 2 * steps, steps
     try:
         found: list[int] = []
         after: Any = None
@@ -234,7 +237,7 @@ def test_pages_joined_are_the_whole_list_however_it_was_walked(
                 break
             after = page.next
     finally:
-        search.FIRST_WALK, search.LATER_WALK = first, later
+        search.FIRST_WALK, search.LATER_WALK, search.FEW = first, later, few
     kept = [c for c in plain.completions if plain.completion(filter_, c)]
     if order in ("newest", "oldest"):
         assert found == [c.id for c in (reversed(kept) if order == "newest" else kept)]
@@ -256,9 +259,9 @@ def test_pages_of_samples_joined_are_the_whole_list_however_they_were_found(
 ) -> None:
     from ramify.store import search
 
-    names = ("FIRST_WALK", "ENOUGH", "LATER_WALK", "LOOKED_UP", "ALONG", "LISTED")
+    names = ("FIRST_WALK", "ENOUGH", "LATER_WALK", "LOOKED_UP", "ALONG", "LISTED", "FEW")
     before = [getattr(search, name) for name in names]
-    for name, value in zip(names, (dict.fromkeys(before[0], 4), 99, 2, looked_up, steps, 2 * steps), strict=True):
+    for name, value in zip(names, (dict.fromkeys(before[0], 4), 99, 2, looked_up, steps, 2 * steps, steps), strict=True):
         setattr(search, name, value)
     try:
         found: list[int] = []

@@ -89,7 +89,7 @@ def test_a_model_that_cannot_be_packed_is_refused() -> None:
     import models_made_here
     from ramify.errors import UnsupportedError
     from ramify.models.loading import resolve
-    from ramify.training.models import load_folder
+    from ramify.models.weights import load_folder
 
     for name in ("mamba", "bloom", "gemma2"):
         with pytest.raises(UnsupportedError, match="cannot be packed"):

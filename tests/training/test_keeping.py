@@ -10,12 +10,13 @@ import torch
 import models_made_here
 from ramify.errors import InputError
 from ramify.models.loading import resolve
+from ramify.models.weights import load_folder
 from ramify.training import distance as distances
 from ramify.training.batches import pad
 from ramify.training.distance import Expected, distance, expectations
 from ramify.training.examples import Example, completion_example
 from ramify.training.keeping import Keeping, expected_of
-from ramify.training.models import load_folder, new_model
+from ramify.training.models import new_model
 from ramify.training.objectives import Completions
 from ramify.training.plans import plan_from
 from ramify.training.reader import Reader

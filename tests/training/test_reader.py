@@ -5,9 +5,9 @@ import torch
 
 import models_made_here
 from ramify.models.loading import resolve
+from ramify.models.weights import load_folder
 from ramify.training.batches import pad
 from ramify.training.examples import completion_example
-from ramify.training.models import load_folder
 from ramify.training.objectives import Completions
 from ramify.training.reader import Reader
 

@@ -147,3 +147,18 @@ def test_a_long_run_is_watched_and_stopped(open_page: Callable[..., Page], studi
     stopped = studio.get(f"/api/lab/runs/{run}")
     assert (stopped["run"]["state"], 1 <= stopped["run"]["done"] < 21) == ("cancelled", True)
     assert page.get_by_role("region", name="Texts").locator("details").count() == stopped["run"]["done"]
+
+
+def test_the_text_that_others_are_compared_with_is_the_open_one_whichever_came_first(
+    open_page: Callable[..., Page], studio: Studio
+) -> None:
+    plan = {"name": "late", "prompts": [{"title": "one", "prompt": "Once upon a time"}], "experiments": [
+        {"title": "warm", "settings": {"temperature": 1.0, "max_new_tokens": 2}},
+        {"title": "greedy", "settings": {"do_sample": False, "ignore_eos": True, "max_new_tokens": 1200}},
+    ]}  # fmt: skip
+    run = studio.post("/api/lab/runs", plan=plan)["id"]
+    page = open_page(start=studio.start.replace("#", f"#/lab/{run}?"))
+    expect(page.get_by_text("completed", exact=True)).to_be_visible()
+    texts = page.get_by_role("region", name="Texts")
+    expect(texts.get_by_role("document", name="Text of greedy")).to_be_visible()
+    expect(texts.get_by_role("document", name="Text of warm")).to_have_count(0)

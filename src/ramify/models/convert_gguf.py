@@ -24,6 +24,7 @@ from ramify.models.gguf_check import Check, check
 from ramify.models.gguf_vocabulary import write_vocabulary
 from ramify.models.loading import ModelFolder
 from ramify.models.tokenizer import Tokenizer
+from ramify.models.weights import load_folder
 
 __all__ = ["ARCHITECTURES", "TYPES", "Written", "convert"]
 
@@ -66,7 +67,7 @@ def convert(folder: ModelFolder, out: Path | str, *, type: str = "q8_0", fingerp
         raise InputError(f"there is no folder {str(out.parent)!r}; make it first")
     gguf = _library()
     architecture = _architecture(folder)
-    model = _loaded(folder)
+    model = load_folder(folder, torch.float32 if folder.adapter is not None else "auto").eval().requires_grad_(False)
     codec = Tokenizer.from_folder(folder, vocab_size=int(model.get_output_embeddings().weight.shape[0]))
     handle, beside = tempfile.mkstemp(dir=out.parent, prefix=f".{out.stem}-", suffix=".gguf")
     os.close(handle)
@@ -128,25 +129,6 @@ def _rope(config: Mapping[str, Any]) -> dict[str, Any]:
     said = config.get("rope_parameters") or config.get("rope_scaling") or {}
     kind = said.get("rope_type") or said.get("type") or "default"
     return {"rope_theta": config.get("rope_theta", 10000.0), **said, "rope_type": kind}
-
-
-def _loaded(folder: ModelFolder) -> Any:
-    import transformers
-
-    from ramify.models.transformers import without_progress_bars
-
-    with without_progress_bars():
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder.path,
-            dtype=torch.float32 if folder.adapter is not None else "auto",
-            use_safetensors=None if folder.allow_pickle else True,
-            local_files_only=True,
-        )
-    if folder.adapter is not None:
-        import peft
-
-        model = peft.PeftModel.from_pretrained(model, str(folder.adapter)).merge_and_unload()
-    return model.eval().requires_grad_(False)
 
 
 def _settings(writer: Any, config: Any, folder: ModelFolder, fingerprint: str) -> None:

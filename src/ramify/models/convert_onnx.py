@@ -61,7 +61,9 @@ def convert(folder: ModelFolder, out: str | Path, *, replace: bool = False) -> O
     if out.exists() and not (out / "model.onnx").is_file():
         raise InputError(f"{str(out)!r} is no folder of an ONNX model, so it is not replaced; choose another one")
     _needs_libraries()
-    model = _loaded(folder)
+    from ramify.models.weights import load_folder
+
+    model = load_folder(folder).eval()
     made = out.with_name(f".{out.name}.{os.getpid()}.part")
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
@@ -85,21 +87,6 @@ def _needs_libraries() -> None:
             __import__(library)
         except ImportError:
             raise InputError(f"ONNX is written with {library}, which is not installed; pip install 'ramify[onnx]'") from None
-
-
-def _loaded(folder: ModelFolder) -> Any:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(
-        folder.path, dtype=torch.float32, trust_remote_code=folder.trust_remote_code, local_files_only=True,
-        use_safetensors=None if folder.allow_pickle else True,
-    )  # fmt: skip
-    if folder.adapter is not None:
-        import peft
-
-        model = peft.PeftModel.from_pretrained(model, str(folder.adapter)).merge_and_unload()
-    return model.eval()
 
 
 def _export(model: Any, file: Path) -> None:

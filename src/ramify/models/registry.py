@@ -27,13 +27,21 @@ from ramify.models.kept_files import locked, replace_json
 from ramify.models.loading import ModelFolder
 from ramify.settings import Settings
 
-__all__ = ["BUILT_IN", "Entry", "Fingerprint", "Registry", "fingerprint", "is_remote"]
+__all__ = ["BUILT_IN", "NAME", "Entry", "Fingerprint", "Registry", "check_name", "fingerprint", "is_remote"]
 
 BUILT_IN = {"tiny": "the embedded model: short stories and small structured requests, shipped in the package"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*")
 LATER = ("ollama:",)
 REMOTE = re.compile(r"(openai|anthropic):(?=\S)[^\x00-\x1f\x7f]*\S")
 FORMAT = 1
+
+
+def check_name(name: str) -> None:
+    """Raises InputError for what no model can be called."""
+    if not NAME.fullmatch(name):
+        raise InputError(
+            f"{name!r} cannot be a model's name; use letters, digits and . _ @ + -, beginning with a letter or digit"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,10 +194,7 @@ class Registry:
         Raises InputError for a name that is not one word or is taken (unless replace=True; built-in names never are), and for
         an endpoint of what is not remote.
         """
-        if not NAME.fullmatch(name):
-            raise InputError(
-                f"{name!r} cannot be a model's name; use letters, digits and . _ @ + -, beginning with a letter or digit"
-            )
+        check_name(name)
         if name in BUILT_IN:
             raise InputError(f"{name!r} is built in; choose another name")
         remote = _is_far(str(target))

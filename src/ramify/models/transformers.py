@@ -5,11 +5,10 @@ attention biases computed from the mask) keep one library cache a branch: right,
 Which way a model goes is decided by trying: at load, a few tokens are decoded both ways and must agree.
 """
 
-import contextlib
 import copy
 import inspect
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from typing import Any
@@ -23,6 +22,7 @@ from ramify.models.base import Extension, ModelInfo, Outputs, Trunk
 from ramify.models.kv_cache import KVBranch, KVCache
 from ramify.models.loading import ModelFolder
 from ramify.models.tokenizer import Tokenizer
+from ramify.models.weights import load_folder
 
 __all__ = ["PRECISIONS", "TransformersBackend"]
 
@@ -82,7 +82,6 @@ class TransformersBackend:
         `ModelInfo.batch_invariant` says so, and they are never chosen unasked. Raises InputError where float32 was not asked for
         and does not fit into memory, UnsupportedError where int8 cannot be had.
         """
-        import transformers
 
         if precision is not None and precision not in PRECISIONS:
             raise InputError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
@@ -92,19 +91,7 @@ class TransformersBackend:
         dtype = _loading_type(precision, folder)
         if precision == "int8" and place.type != "cpu":
             raise UnsupportedError(f"precision 'int8' runs on a processor only, and the device is {place}; use 'bfloat16' there")
-        with without_progress_bars():
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                folder.path,
-                dtype=dtype,
-                trust_remote_code=folder.trust_remote_code,
-                use_safetensors=None if folder.allow_pickle else True,
-                local_files_only=True,
-            )
-        if folder.adapter is not None:
-            import peft
-
-            model = peft.PeftModel.from_pretrained(model, str(folder.adapter)).merge_and_unload()
-        model = model.to(place)
+        model = load_folder(folder, dtype).to(place)
         config = _text_config(model)
         vocab_size = int(model.get_output_embeddings().weight.shape[0])
         if precision == "int8":
@@ -321,20 +308,6 @@ class TransformersBackend:
     def _use_library_attention(self) -> None:
         if _attention_of(self.model) == attention.NAME:
             self.model.set_attn_implementation("eager")  # type: ignore[operator]
-
-
-@contextlib.contextmanager
-def without_progress_bars() -> Iterator[None]:
-    """A library prints nothing that nobody asked for; the setting is put back as it was."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _loading_type(precision: str | None, folder: ModelFolder) -> torch.dtype | str:

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from ramify.errors import InputError
 from ramify.store import tables
-from ramify.store.changes import Action, chunks, map_less, model_id_of
+from ramify.store.changes import Action, chunks, model_id_of
 from ramify.store.completions import completion_rows
 from ramify.store.facets import facet_id_of
 from ramify.store.records import NewCompletion
@@ -56,7 +56,6 @@ class BulkRows:
         self.action = action
         self._models: dict[tuple[str, str], int] = {}
         self._facets: dict[str, int] = {}
-        map_less(action.connection)
 
     # ------------------------------------------------------------ what is there
 

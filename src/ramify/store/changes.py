@@ -193,15 +193,6 @@ def is_last(connection: Connection, action_id: int) -> bool:
     return row is not None and (row.id, row.state) == (action_id, "done")
 
 
-MAPPED_BYTES = 128 * 1024 * 1024
-
-
-def map_less(connection: Connection) -> None:
-    """For work that goes through all of a workspace: SQLite maps only so much of the file, for what it maps counts as memory."""
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(f"PRAGMA mmap_size={MAPPED_BYTES}")
-
-
 def made_by(connection: Connection, table: Table, row_id: int) -> int | None:
     """The action that inserted a row; None when the history no longer says."""
     changes = tables.changes

@@ -21,7 +21,7 @@ from sqlalchemy.pool import QueuePool
 from ramify.errors import InputError, WorkspaceError
 from ramify.store.beams import Beams
 from ramify.store.bulk import BulkRuns
-from ramify.store.changes import Action, is_last, map_less
+from ramify.store.changes import Action, is_last
 from ramify.store.completions import Completions
 from ramify.store.facets import Facets
 from ramify.store.files import Files
@@ -238,7 +238,6 @@ class Database:
     def tidy(self) -> None:
         """Let the database learn how its rows are spread; worth it after a large import."""
         with self.writing() as connection:
-            map_less(connection)
             connection.exec_driver_sql("ANALYZE")
 
     def back_up(self, path: str | Path) -> None:
@@ -313,7 +312,10 @@ def _look_at_file(path: Path, create: bool) -> bool:
 
 
 def _sqlite(path: Path, read_only: bool) -> Engine:
-    """Connections in autocommit as far as the driver knows; we say BEGIN ourselves, plain or IMMEDIATE."""
+    """Connections in autocommit as far as the driver knows; we say BEGIN ourselves, plain or IMMEDIATE.
+
+    The file is read by pages and not mapped: for a page of a mapping the system may fetch megabytes ahead.
+    """
     address = path.absolute().as_uri()
     if read_only:
         # Without a log beside it nobody is writing, and SQLite may read the file without making one.
@@ -321,7 +323,7 @@ def _sqlite(path: Path, read_only: bool) -> Engine:
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(address, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-        for pragma in ("foreign_keys=ON", "synchronous=FULL", "temp_store=MEMORY", "cache_size=-65536", "mmap_size=0"):
+        for pragma in ("foreign_keys=ON", "synchronous=FULL", "temp_store=MEMORY", "cache_size=-65536"):
             connection.execute(f"PRAGMA {pragma}")
         # SQLite's own knows only ASCII.
         connection.create_function("lower", 1, lambda text: None if text is None else str(text).lower(), deterministic=True)

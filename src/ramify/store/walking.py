@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, case, func, select
 
 from ramify.store import tables
-from ramify.store.changes import chunks, map_less
+from ramify.store.changes import chunks
 from ramify.store.prompts import prompt_from
 from ramify.store.records import Message
 
@@ -121,7 +121,6 @@ def walk(
 ) -> Iterator[Judged]:
     """Every sample by id. facet: whose judgements count, with its ancestors'. scored_by: whose logprobs are told."""
     chain = [] if facet is None else [each.id for each in database.facets.chain(facet)]
-    map_less(connection)
     column = samples.c.id
     last: int | None = None
     while True:

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 
 from ramify.errors import InputError
-from ramify.models.loading import ModelFolder
 
-__all__ = ["PRESETS", "LoraConfig", "add_adapter", "load_folder", "load_model", "new_model", "save_model", "without_dropout"]
+__all__ = ["PRESETS", "LoraConfig", "add_adapter", "load_model", "new_model", "save_model", "without_dropout"]
 
 PRESETS: dict[str, dict[str, int]] = {
     "small": {"hidden_size": 128, "layers": 4, "heads": 4, "kv_heads": 2, "intermediate_size": 384},
@@ -72,24 +71,6 @@ def load_model(folder: Path) -> Any:
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder} holds no model: there is no config.json")
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
-
-
-def load_folder(folder: ModelFolder) -> Any:
-    """A resolved model (its safety was checked by `loading.resolve`) in float32, an adapter of its own merged in."""
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(
-        folder.path,
-        dtype=torch.float32,
-        trust_remote_code=folder.trust_remote_code,
-        use_safetensors=None if folder.allow_pickle else True,
-        local_files_only=True,
-    )
-    if folder.adapter is not None:
-        import peft
-
-        model = peft.PeftModel.from_pretrained(model, str(folder.adapter)).merge_and_unload()
-    return model
 
 
 def without_dropout(model: Any) -> None:

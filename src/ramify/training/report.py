@@ -153,9 +153,9 @@ def _measured(
     """Logprobs of every learned token of the examples and then of the texts, which the model makes where there are none."""
     import torch
 
+    from ramify.models.weights import load_folder
     from ramify.training.batches import pad
     from ramify.training.devices import Devices
-    from ramify.training.models import load_folder
     from ramify.training.reader import Reader
 
     model = load_folder(folder).to(Devices().device(device)).eval()

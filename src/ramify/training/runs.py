@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ramify.errors import InputError
 from ramify.exchange.outputs import Outputs
 from ramify.models.loading import ModelFolder
-from ramify.models.registry import NAME, Entry, Fingerprint, Registry, fingerprint
+from ramify.models.registry import Entry, Fingerprint, Registry, check_name, fingerprint
 from ramify.store.database import Database
 from ramify.training.examples import Example
 from ramify.training.fitting import fit
@@ -138,8 +138,9 @@ def _execute(
     running: Running | None,
     stop: Stop | None,
 ) -> Outcome:
+    from ramify.models.weights import load_folder
     from ramify.training.loop import run
-    from ramify.training.models import add_adapter, load_folder, without_dropout
+    from ramify.training.models import add_adapter, without_dropout
     from ramify.training.reader import Reader
 
     plan = ready.plan
@@ -214,10 +215,7 @@ def _target(plan: TrainingPlan, workspace: Database | None) -> str:
 def _check_name(plan: TrainingPlan) -> None:
     name, registry = str(plan.name), Registry()
     known = {entry.name: entry for entry in registry.list()}
-    if not NAME.fullmatch(name):
-        raise InputError(
-            f"{name!r} cannot be a model's name; use letters, digits and . _ @ + -, beginning with a letter or digit"
-        )
+    check_name(name)
     mine = str(Path(plan.out).resolve())
     taken = known.get(name)
     if taken is not None and not plan.replace_name and mine not in (taken.target, taken.adapter):
@@ -243,8 +241,8 @@ def _objective(plan: TrainingPlan, ready: Prepared, *, held: bool = False) -> An
 
 
 def _keeping(objective: Any, reader: Any, ready: Prepared, keep: KeepConfig) -> Any:
+    from ramify.models.weights import load_folder
     from ramify.training.keeping import Keeping, expected_of, own_words
-    from ramify.training.models import load_folder
     from ramify.training.reader import Reader
 
     old = reader

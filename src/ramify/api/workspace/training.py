@@ -29,7 +29,7 @@ from ramify.api.workspace.training_shapes import (
 )
 from ramify.api.workspace.training_work import without_paths
 from ramify.errors import InputError, NotFoundError
-from ramify.models.registry import NAME, Registry
+from ramify.models.registry import Registry, check_name
 from ramify.settings import Settings
 from ramify.training.curves import read_log
 from ramify.training.plans import METHODS, TrainingPlan, plan_from
@@ -96,15 +96,13 @@ def _plan(desk: Desk, body: PlanBody) -> TrainingPlan:
     return plan_of(body, desk.trainings.workspace, desk.trainings.root, Settings.load().device)
 
 
-def _taken(desk: Desk, name: str) -> str | None:
-    """Why a new model cannot have this name, if it cannot."""
-    if not NAME.fullmatch(name):
-        return f"{name!r} cannot be a model's name; use letters, digits and . _ @ + -, beginning with a letter or digit"
+def _check_free(desk: Desk, name: str) -> None:
+    """Raises InputError where a new model cannot have this name."""
+    check_name(name)
     if name in {entry.name for entry in Registry().list()}:
-        return f"{name!r} is the name of a model already; choose another"
+        raise InputError(f"{name!r} is the name of a model already; choose another")
     if desk.trainings.folder(name).exists():
-        return f"there is a training run {name!r} already; choose another name, or delete that run with its model"
-    return None
+        raise InputError(f"there is a training run {name!r} already; choose another name, or delete that run with its model")
 
 
 # ------------------------------------------------------------ the gate
@@ -139,7 +137,7 @@ async def start_check(request: Request, desk: DeskState, body: NewCheck) -> Chec
         except InputError as error:
             return _Checked(None, {**NOTHING, "model": body.model or "", "refusal": str(error)}, [])
         task.told("looking at every row", 0, len(found.gathered.rows))
-        return _checked(found, _taken(desk, body.name))
+        return _checked(desk, found, body.name)
 
     task = desk.tasks.start("training-check", body.name, work, passing=True)
     if body.wait:
@@ -147,13 +145,14 @@ async def start_check(request: Request, desk: DeskState, body: NewCheck) -> Chec
     return check_shape(task)
 
 
-def _checked(found: Prepared, taken: str | None) -> _Checked:
+def _checked(desk: Desk, found: Prepared, name: str) -> _Checked:
     seen = view(found.gathered, found.spelling, found.window)
     refusal, chosen, steps = None, list[str](), None
     try:
         unnamed = replace(found.plan, name=None, target_of=None)
         ready = prepare(unnamed, gathered=replace(found, plan=unnamed))
         chosen, steps = list(ready.gathered.chosen), steps_of(ready)
+        _check_free(desk, name)
     except InputError as error:
         refusal = str(error)
     told = seen.to_data()
@@ -162,7 +161,7 @@ def _checked(found: Prepared, taken: str | None) -> _Checked:
         **{name: value for name, value in told.items() if name != "kind"},
         "bad": bad[:BAD],
         "bad_rows": len(bad),
-        "refusal": refusal or taken,
+        "refusal": refusal,
         "chosen": chosen,
         "steps": steps,
         "settings": found.plan.to_data()["train"],
@@ -200,9 +199,7 @@ def check_rows(
 @router.post("/training/runs", status_code=201)
 async def start_run(desk: DeskState, body: PlanBody) -> RunShape:
     """Begin a run in a process of its own. Its rows are checked first; what cannot be trained is refused, and nothing begins."""
-    taken = _taken(desk, body.name)
-    if taken is not None:
-        raise InputError(taken)
+    _check_free(desk, body.name)
     return await desk.waiting(_start, desk, _plan(desk, body))
 
 
