@@ -154,7 +154,7 @@ def test_the_text_that_others_are_compared_with_is_the_open_one_whichever_came_f
 ) -> None:
     plan = {"name": "late", "prompts": [{"title": "one", "prompt": "Once upon a time"}], "experiments": [
         {"title": "warm", "settings": {"temperature": 1.0, "max_new_tokens": 2}},
-        {"title": "greedy", "settings": {"do_sample": False, "ignore_eos": True, "max_new_tokens": 1200}},
+        {"title": "greedy", "settings": {"do_sample": False, "ignore_eos": True, "max_new_tokens": 400}},
     ]}  # fmt: skip
     run = studio.post("/api/lab/runs", plan=plan)["id"]
     page = open_page(start=studio.start.replace("#", f"#/lab/{run}?"))
