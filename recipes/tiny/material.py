@@ -2,7 +2,7 @@
 
 text.jsonl          for pretraining: every training story of TinyStories, and conversations read as whole text
 pairs.jsonl         for the instruction stage: conversations of which the assistant's turns are learned
-more_pairs.jsonl    for the stage after it: other conversations of the same kinds
+more_pairs.jsonl    for the stage after it: other conversations, with more stories of the grammar among them
 """
 
 import json
@@ -56,16 +56,30 @@ def write_material(stories_folder: Path, folder: Path, *, seed: int = 2026, size
     for kind, count in (("grammar", 9000), ("payments", 6000), ("chores", 8000), ("natural", 4000), ("conversations", 300)):
         text += [{"messages": row} for row in several(kind, count)]
 
-    def instructions(order: str) -> list[dict[str, Any]]:
-        pairs: list[dict[str, Any]] = [{"messages": natural_pair(rng, story)} for story in stories]
-        number["natural"] += len(stories)
-        for kind, count in (("rare", 22000), ("payments", 34000), ("chores", 20000), ("conversations", 500), ("drills", 26000)):
-            pairs += [{"messages": row} for row in several(kind, count)]
-        pairs += [{"text": story} for story in rng.sample(stories, len(stories) // 4)]
-        random.Random(f"{seed}/order of the {order}").shuffle(pairs)
-        return pairs
+    def shuffled(order: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        random.Random(f"{seed}/order of the {order}").shuffle(rows)
+        return rows
 
-    pairs, more_pairs = instructions("pairs"), instructions("more pairs")
+    def instructions(*shares: tuple[str, int]) -> list[dict[str, Any]]:
+        return [{"messages": row} for kind, count in shares for row in several(kind, count)]
+
+    number["natural"] += len(stories)
+    pairs = shuffled(
+        "pairs",
+        [
+            *({"messages": natural_pair(rng, story)} for story in stories),
+            *instructions(("rare", 22000), ("payments", 34000), ("chores", 20000), ("conversations", 500), ("drills", 26000)),
+            *({"text": story} for story in rng.sample(stories, len(stories) // 4)),
+        ],
+    )
+    # Who asks for a hero of some kind and name gets a story with a plot here; natural stories answer other requests.
+    more_pairs = shuffled(
+        "more pairs",
+        [
+            *({"messages": natural_pair(rng, story, by_hero=0.1)} for story in rng.sample(stories, len(stories) // 2)),
+            *instructions(("rare", 24000), ("payments", 16000), ("chores", 8000), ("drills", 20000)),
+        ],
+    )
     random.Random(f"{seed}/order of the text").shuffle(text)
     validation: dict[str, list[dict[str, Any]]] = {
         "stories": [{"text": story} for story in held],

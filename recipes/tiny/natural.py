@@ -80,15 +80,18 @@ def renamed(rng: random.Random, text: str, old: str) -> tuple[str, str]:
     return re.sub(rf"\b{old}\b", new, text), new
 
 
-def natural_pair(rng: random.Random, text: str) -> list[dict[str, str]]:
-    """A request that this story answers: by its hero, its first sentence, some of its words, or none of these."""
+def natural_pair(rng: random.Random, text: str, *, by_hero: float = 0.8) -> list[dict[str, str]]:
+    """A request that this story answers: by its hero (with probability `by_hero` where it has one that can be named), its first
+    sentence, some of its words, or none of these.
+    """
     system = (
         STORYTELLER if rng.random() < 0.6 else rng.choice(("", "You tell short stories for children.", "You are a storyteller."))
     )
     opening = text[:250]
     found = _NAMED.search(opening)
+    asks_for_hero = rng.random() < by_hero
     kind = rng.random()
-    if found and found.group(4) not in _COMMON and kind < 0.8:
+    if asks_for_hero and found and found.group(4) not in _COMMON:
         _, adjectives, what, old = found.groups()
         text, new = renamed(rng, text, old) if rng.random() < 0.8 else (text, old)
         words = f"{adjectives}{what}"
@@ -97,7 +100,7 @@ def natural_pair(rng: random.Random, text: str) -> list[dict[str, str]]:
                           "Write a short story about {A} called {N}.", "I want a story about {A} named {N}.", "A story about {A} named {N}, please."))  # fmt: skip
         return _chat(ask.format(A=phrase, N=new), text, system)
     pair = _TWO.search(opening)
-    if pair and not _COMMON & set(pair.groups()) and kind < 0.8:
+    if asks_for_hero and pair and not _COMMON & set(pair.groups()):
         first, second = pair.groups()
         if rng.random() < 0.6:
             text, first = renamed(rng, text, first)

@@ -2,8 +2,8 @@
 """Story plots: each a wish, what stands in its way, a turn and an ending, in many wordings.
 
 A plot is (what the hero wants, as a request may say it; beats). A beat is a list of wordings, one of which is told.
-Slots: {N} the hero's name, {a} the kind, {he} {him} {his} pronouns, {P} the place, {H} the helper's kind, {HN} the helper's
-name, {o} {f} {s} {g} {t} an object, a fruit, a skill, a game and a treat, the same through a story. Sentences start as written here.
+Slots: {N} the hero's name, {a} the kind, {he} {him} {his} pronouns, {P} the place, {H} the helper's kind, {aH} {AH} with its
+article, {HN} the helper's name, {o} {f} {s} {g} {t} an object, a fruit, a skill, a game and a treat, the same through a story. Sentences start as written here.
 """
 
 PLOTS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
@@ -12,7 +12,7 @@ PLOTS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
          "{N} loved {f} more than anything. One day, {he} found a tree full of them, but they were too high."),
         ("{N} jumped and jumped, but {he} could not reach. \"I am too small,\" {he} said.", "{He} tried to climb, but {he} slid down again and again. {N} felt sad.",
          "{N} shook the tree, but nothing fell down. {He} sat on the grass and sighed."),
-        ("Then a {H} named {HN} came by. \"Why are you sad?\" asked {HN}.", "Just then, {HN} the {H} walked past and saw {him}. \"What is wrong?\" {HN} asked.",
+        ("Then {aH} named {HN} came by. \"Why are you sad?\" asked {HN}.", "Just then, {HN} the {H} walked past and saw {him}. \"What is wrong?\" {HN} asked.",
          "A kind {H} called {HN} heard {him}. \"Can I help you?\" said {HN}."),
         ("\"I want the fruit, but it is too high,\" said {N}.", "{N} told {HN} about the tall tree.", "{N} pointed up at the tree. \"I cannot reach it,\" {he} said."),
         ("{HN} smiled and said, \"Stand on my back!\" {N} climbed up and reached the branch. Soon they had enough for two.", "\"Let us do it together,\" said {HN}. {N} stood on {HN}'s back, and the fruit fell down, one by one.",
@@ -24,7 +24,7 @@ PLOTS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
         ("One day, {N} could not find {his} {o}. It was {his} favorite thing in the world.", "One morning, {N} woke up and {his} {o} was gone!", "{N} had a {o} that {he} loved very much. But one day, it was lost."),
         ("{He} looked under the bed. {He} looked behind the door. It was not there.", "{N} looked in the grass and behind the big rock, but {he} could not find it.", "{He} looked here and there and everywhere, but the {o} was nowhere. {N} began to cry."),
         ("{HN} the {H} heard {him}. \"Do not worry,\" said {HN}. \"I will help you look.\"", "{N} asked {his} friend {HN}, a wise {H}, for help. \"Where did you play last?\" asked {HN}.",
-         "A {H} named {HN} came to help. \"Let us think,\" said {HN}. \"Where were you yesterday?\""),
+         "{AH} named {HN} came to help. \"Let us think,\" said {HN}. \"Where were you yesterday?\""),
         ("{N} thought hard. \"I was by the old tree,\" {he} said. So they ran to the old tree.", "\"I played near the pond,\" said {N}. They walked to the pond together.", "{N} remembered the tall bush where {he} took a nap. They went there at once."),
         ("And there it was! The {o} was lying in the leaves, waiting for {him}.", "They looked down, and there was the {o}, safe and dry. \"I found it!\" {N} shouted.", "Something was hiding under a leaf. It was the {o}! {N} jumped with joy."),
         ("{N} hugged {HN} and said, \"Thank you!\" After that, {he} always put {his} {o} back in its place.", "\"Thank you for helping me,\" said {N}. That night, {he} slept with the {o} close to {him}.",
@@ -33,7 +33,7 @@ PLOTS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
     ("who got lost", (
         ("One day, {N} went for a long walk. {He} followed a blue butterfly and did not look where {he} was going.", "One afternoon, {N} walked far from home to see what was behind the hill.", "{N} liked to explore. One day, {he} walked farther than ever before."),
         ("Soon it was dark, and {N} did not know the way home. {He} was afraid.", "When {he} turned around, every path looked the same. \"I am lost,\" whispered {N}.", "The sun went down. {N} looked around and saw only dark trees. {He} wanted {his} mom."),
-        ("Then {he} saw a small light. It was {HN}, a {H} with a little lamp.", "\"Who is there?\" said a soft voice. It was {HN} the {H}.", "A {H} named {HN} heard {him} crying and came closer. \"Are you lost?\" asked {HN}."),
+        ("Then {he} saw a small light. It was {HN}, {aH} with a little lamp.", "\"Who is there?\" said a soft voice. It was {HN} the {H}.", "{AH} named {HN} heard {him} crying and came closer. \"Are you lost?\" asked {HN}."),
         ("\"Please help me find my home,\" said {N}. {HN} nodded. \"Follow me and do not be afraid.\"", "\"I do not know the way,\" said {N}. \"I do,\" said {HN}. \"Stay close to me.\"", "{N} told {HN} about {his} little house by the big stone. \"I know that stone!\" said {HN}."),
         ("They walked past the river and over the bridge. {HN} sang a song so that {N} would feel brave.", "They walked slowly and held on to each other. The stars came out and showed the way.", "Step by step, they went through the dark. {N} was not so scared anymore."),
         ("At last, {N} saw {his} house. {His} mom ran out and gave {him} a big hug. \"Thank you, {HN},\" {she} said.", "Soon {N} was home. {He} thanked {HN} and promised not to walk so far alone again.", "There was {his} home, warm and bright. {N} hugged {his} mom, and they gave {HN} some soup. Everyone was happy."),
@@ -41,14 +41,14 @@ PLOTS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
     ("who wants to learn to {s}", (
         ("{N} had one big dream. {He} wanted to learn to {s}.", "More than anything, {N} wanted to {s}.", "One day, {N} saw someone {s} and thought, \"I want to do that too!\""),
         ("But the first time {he} tried, it went all wrong, and some birds laughed at {him}.", "{He} tried and tried, but it did not work. \"I will never learn,\" said {N}.", "It was very hard. {N} tried three times and fell down three times."),
-        ("An old {H} named {HN} saw {him}. \"I could not do it at first, either,\" said {HN}.", "{HN} the {H} sat down next to {him}. \"Nobody can do it on the first day,\" said {HN}.", "Then {he} met {HN}, a {H} who knew how to {s} very well. \"I can teach you,\" said {HN}."),
+        ("An old {H} named {HN} saw {him}. \"I could not do it at first, either,\" said {HN}.", "{HN} the {H} sat down next to {him}. \"Nobody can do it on the first day,\" said {HN}.", "Then {he} met {HN}, {aH} who knew how to {s} very well. \"I can teach you,\" said {HN}."),
         ("Every day, they practiced together. {N} got a little better each time.", "So {N} practiced in the morning, and {he} practiced in the evening.", "{HN} showed {him} how, slowly, step by step. {N} listened and tried again."),
         ("Then, one sunny day, {N} did it! {He} could really {s}!", "At last the day came. {N} took a deep breath and began to {s}. It was perfect!", "After many days, {N} tried once more. This time it worked. \"I can {s}!\" {he} shouted."),
         ("Everyone clapped for {him}. {N} was proud because {he} did not give up.", "{HN} smiled. \"You see? You only had to keep trying.\" {N} felt as tall as a mountain.", "{N} thanked {HN} and ran home to show {his} family. They were all very proud of {him}."),
     )),
     ("who wants to find a friend", (
         ("{N} was new in {P}, and {he} had nobody to play with. {He} felt lonely.", "{N} had many toys, but {he} had no friends. {He} played alone every day.", "Every day, {N} watched the others play. {He} was too shy to say hello."),
-        ("One day, {he} heard someone crying. It was a {H} named {HN}.", "One morning, {he} saw a {H} sitting alone on a stone. Her name was {HN}, and she looked sad.", "Then one day, {he} met {HN}, a little {H} with tears in {his2} eyes."),
+        ("One day, {he} heard someone crying. It was {aH} named {HN}.", "One morning, {he} saw {aH} sitting alone on a stone. Her name was {HN}, and she looked sad.", "Then one day, {he} met {HN}, a little {H} with tears in {his2} eyes."),
         ("\"Why do you cry?\" asked {N}. \"My {o} is broken,\" said {HN}.", "{N} walked closer. \"What happened?\" {he} asked. \"I broke my {o},\" said {HN}.", "\"Can I help?\" asked {N} in a quiet voice. {HN} showed {him} a broken {o}."),
         ("{N} thought for a moment. Then {he} said, \"I think I can fix it!\"", "\"Do not be sad,\" said {N}. \"Let me try to fix it.\"", "{N} was good at fixing things. {He} sat down and went to work."),
         ("{He} worked with care, and soon the {o} was as good as new. {HN} smiled a big smile.", "It took a long time, but at last the {o} was whole again. \"You did it!\" said {HN}.", "With some string and a lot of care, {he} put the {o} back together. {HN} laughed with joy."),
@@ -57,7 +57,7 @@ PLOTS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
     ("who wants to cross the river", (
         ("One day, {N} saw a beautiful red flower on the other side of the river. {He} wanted to give it to {his} mom.", "{N}'s grandma lived across the river. One day, {he} wanted to visit her.", "One morning, {N} saw a green meadow across the river. It looked like a wonderful place to play."),
         ("But the water was fast and cold, and there was no bridge.", "But the river was wide, and {N} could not swim so far.", "{He} put one foot in the water. \"Brr! It is too deep,\" {he} said."),
-        ("\"What are you doing?\" asked {HN}, a {H} who lived nearby.", "A {H} named {HN} was resting by the water. \"You look worried,\" said {HN}.", "{N} sat on the bank and thought. Then {HN} the {H} came along."),
+        ("\"What are you doing?\" asked {HN}, {aH} who lived nearby.", "{AH} named {HN} was resting by the water. \"You look worried,\" said {HN}.", "{N} sat on the bank and thought. Then {HN} the {H} came along."),
         ("\"I want to get to the other side, but I do not know how,\" said {N}.", "{N} told {HN} about the other side. \"How can I get there?\" {he} asked.", "\"I have to cross the river,\" {N} said. \"But there is no way.\""),
         ("{HN} had an idea. \"Let us push that old log into the water!\" They pushed as hard as they could, and the log made a bridge.", "They looked around and found a big log. Together they rolled it to the river. Splash! Now there was a bridge.", "\"We can put stones in the water,\" said {HN}. One by one, they put down flat stones until there was a path."),
         ("{N} walked across with small, careful steps. On the other side, {he} waved to {HN}. \"Thank you, my friend!\" {he} called.", "Slowly, {N} crossed the river. {He} was so glad that {he} jumped up and down. \"We did it together!\" {he} said.", "{N} reached the other side safe and dry. From that day, everyone in {P} used the little bridge."),
@@ -65,7 +65,7 @@ PLOTS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
     ("and a big storm", (
         ("One day, dark clouds came over {P}. The wind began to blow, and the rain began to fall.", "One afternoon, the sky turned black. Boom! went the thunder.", "{N} was playing {g} when a big storm came."),
         ("{N} ran into a little cave and shook the water off. It was dry and warm inside.", "{N} found a hole in a big old tree and hid inside. \"I am safe here,\" {he} said.", "{He} ran as fast as {he} could to {his} small house and closed the door."),
-        ("Then {he} heard a knock. It was {HN} the {H}, cold and wet. \"May I come in?\"", "Soon a {H} named {HN} came running. \"Please, is there room for me?\" asked {HN}.", "Outside, a {H} was crying in the rain. It was {HN}. \"I have no place to hide,\" said {HN}."),
+        ("Then {he} heard a knock. It was {HN} the {H}, cold and wet. \"May I come in?\"", "Soon {aH} named {HN} came running. \"Please, is there room for me?\" asked {HN}.", "Outside, {aH} was crying in the rain. It was {HN}. \"I have no place to hide,\" said {HN}."),
         ("There was not much room, but {N} said, \"Come in! We will sit close together.\"", "{N} thought about the small space. Then {he} smiled. \"Of course! Come in.\"", "\"You can stay with me,\" said {N}. {He} moved over to make room."),
         ("They shared {t} and told each other funny stories. Soon nobody was afraid of the thunder.", "{N} shared {his} {t}, and they sang songs until the thunder went away.", "They were warm together. {HN} told a story, and {N} shared {t}."),
         ("When the rain stopped, there was a rainbow in the sky. \"The best thing about the storm was you,\" said {HN}.", "At last, the sun came out again. {N} and {HN} went outside and jumped in the puddles. They were friends now.", "Then the storm was over. They saw a big rainbow, and {N} was glad that {he} had opened the door."),
@@ -104,7 +104,7 @@ PLOTS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
     )),
     ("who does not want to share", (
         ("One day, {N} had some {t}. It smelled so good!", "{N}'s mom made {t} just for {him}. It was all warm and sweet.", "One sunny day, {N} found a basket full of {t}."),
-        ("{HN} the {H} came by. \"Can I have some, please?\" asked {HN}. \"No,\" said {N}. \"It is all mine!\"", "\"That looks yummy,\" said {HN}, a hungry {H}. But {N} hid it behind {his} back.", "A {H} named {HN} looked at it. \"May I have a little bit?\" But {N} shook {his} head."),
+        ("{HN} the {H} came by. \"Can I have some, please?\" asked {HN}. \"No,\" said {N}. \"It is all mine!\"", "\"That looks yummy,\" said {HN}, a hungry {H}. But {N} hid it behind {his} back.", "{AH} named {HN} looked at it. \"May I have a little bit?\" But {N} shook {his} head."),
         ("{HN} walked away with {his2} head down. {N} ate and ate, all alone.", "{HN} went away and was sad. {N} sat in a corner and ate everything.", "So {HN} left. {N} began to eat, faster and faster."),
         ("Soon {his} tummy hurt. And it was so quiet. Eating alone was not fun at all.", "But after a while, {N} had a tummy ache. {He} wished that {HN} was there.", "It did not taste so good anymore. {N} felt sick and a little bit sad."),
         ("\"I was not nice,\" {N} thought. {He} took what was left and went to look for {HN}.", "The next day, {N} made a new plate and carried it to {HN}'s house.", "{N} ran after {HN}. \"Wait!\" {he} called. \"I am sorry. Please have some.\""),
@@ -113,7 +113,7 @@ PLOTS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
     ("who runs in a race", (
         ("One day, there was a big race in {P}. The winner would get a {o}.", "Everyone in {P} was talking about the race. {N} wanted to run too.", "\"Tomorrow is the great race!\" said {HN} the {H}. {N} wanted to win so much."),
         ("\"You are too slow,\" the others said. But {N} only smiled and got ready.", "{N} practiced every morning. {He} ran up the hill and down the hill.", "{N} was not the fastest, but {he} never gave up."),
-        ("Ready, set, go! Everyone ran. Soon {N} and {HN} the {H} were in front.", "The race began. {N} ran as fast as the wind. Only {HN}, a quick {H}, was ahead of {him}.", "One, two, three, go! {N} ran and ran. Next to {him} ran a {H} named {HN}."),
+        ("Ready, set, go! Everyone ran. Soon {N} and {HN} the {H} were in front.", "The race began. {N} ran as fast as the wind. Only {HN}, a quick {H}, was ahead of {him}.", "One, two, three, go! {N} ran and ran. Next to {him} ran {aH} named {HN}."),
         ("Suddenly, {HN} fell down and hurt a foot. \"Ouch!\"", "Then {HN} tripped over a stone and could not get up.", "But near the end, {HN} fell into the mud. \"Help!\" called {HN}."),
         ("{N} could win now! But {he} stopped and went back. \"Are you hurt? Lean on me,\" {he} said.", "{N} looked at the finish line. Then {he} turned around to help {HN} stand up.", "{N} stopped at once. Winning was nice, but a friend was more important. {He} took {HN} by the hand."),
         ("They walked over the finish line together, last of all. But everyone clapped, and they both got a prize.", "Slowly, they finished the race side by side. \"You are the real winner,\" said {HN}. {N} smiled.", "They came in last, but nobody laughed. \"Hooray for {N}, the kindest of all!\" they shouted."),
@@ -122,7 +122,7 @@ PLOTS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
         ("Every night, {N} looked at the moon. It was so round and bright. \"I want to touch it,\" {he} said.", "{N} loved the moon. One night, {he} wanted to bring it home.", "One night, the moon was very big. {N} wanted to hold it in {his} hands."),
         ("So {he} climbed the highest hill in {P}. But the moon was still far away.", "{He} climbed up a tall tree and reached out. The moon was too high.", "{He} jumped as high as {he} could. {He} stood on a rock. It was not enough."),
         ("{N} was tired, and {he} sat down. \"I will never reach it,\" {he} said sadly.", "\"Moon, why are you so far away?\" {he} asked. The moon only smiled.", "{He} was about to cry when {he} heard a soft voice."),
-        ("\"Come with me,\" said {HN}, a wise {H}. \"I will show you something.\"", "{HN} the {H} was watching {him}. \"I know where you can find the moon,\" said {HN}.", "It was a {H} called {HN}. \"I know a secret,\" said {HN}. \"Follow me.\""),
+        ("\"Come with me,\" said {HN}, a wise {H}. \"I will show you something.\"", "{HN} the {H} was watching {him}. \"I know where you can find the moon,\" said {HN}.", "It was {aH} called {HN}. \"I know a secret,\" said {HN}. \"Follow me.\""),
         ("They went to the pond. And there, in the still water, was the moon!", "{HN} took {him} to the lake. The moon was shining in the water, right in front of {him}.", "They walked to a quiet pond. \"Look down,\" said {HN}. The moon was there, floating in the water."),
         ("{N} put one finger in the water and touched the moon. It danced and laughed. {N} went home very happy and had sweet dreams.", "Very gently, {N} touched it. \"Now I have touched the moon!\" {he} said. {HN} smiled, and they sat there until morning.", "{N} touched the water, and the moon shook like jelly. They laughed and laughed. It was the most beautiful night."),
     )),
@@ -130,12 +130,12 @@ PLOTS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
         ("One day, {N} had an idea. {He} wanted to build a little boat and sail on the lake.", "{N} wanted to see the island in the middle of the lake. So {he} made a plan to build a boat.", "\"I will be a captain,\" said {N} one morning. \"All I need is a boat.\""),
         ("{He} worked all day with wood and leaves. But when {he} put it in the water, it sank.", "{He} made it out of paper. But the paper got wet, and the boat fell apart.", "{He} used some old sticks. Splash! The boat turned over, and {N} got very wet."),
         ("\"I cannot do it,\" said {N}. {He} threw a stick on the ground.", "{N} wanted to cry. All that work for nothing!", "{N} sat in the wet grass and did not know what to do."),
-        ("{HN} the {H} had seen it all. \"Let us find out what went wrong,\" said {HN}.", "\"Try again,\" said {HN}, a clever {H}. \"This time, I will help.\"", "A {H} named {HN} said, \"I know about wood. Shall we build it together?\""),
+        ("{HN} the {H} had seen it all. \"Let us find out what went wrong,\" said {HN}.", "\"Try again,\" said {HN}, a clever {H}. \"This time, I will help.\"", "{AH} named {HN} said, \"I know about wood. Shall we build it together?\""),
         ("They used strong wood and a big leaf for a sail. This time, the boat stayed on the water!", "They worked for three days. {HN} held the wood, and {N} tied the strings. The new boat was strong.", "Together they made a better boat, and they painted it red. It did not sink."),
         ("{N} and {HN} sailed across the lake and waved to everyone. \"Two are better than one,\" said Captain {N}.", "\"All aboard!\" called {N}. They sailed to the island and ate {t} in the sun. What a wonderful day!", "The wind blew, and off they went. {N} was proud, because {he} had tried again."),
     )),
     ("who helps a sick friend", (
-        ("One day, {N} heard that {HN} the {H} was sick. {HN} had to stay in bed.", "{N}'s best friend was a {H} named {HN}. One morning, {HN} did not come out to play.", "\"Where is {HN}?\" asked {N}. \"The little {H} is sick,\" said the others."),
+        ("One day, {N} heard that {HN} the {H} was sick. {HN} had to stay in bed.", "{N}'s best friend was {aH} named {HN}. One morning, {HN} did not come out to play.", "\"Where is {HN}?\" asked {N}. \"The little {H} is sick,\" said the others."),
         ("\"I will bring something to make {HN} feel better,\" {N} said. {He} made {t} and put it in a basket.", "{N} wanted to help. {He} filled a basket with {f} and started to walk.", "{N} picked the nicest flowers that {he} could find and went on {his} way."),
         ("But the way was long, and the hill was high. {His} legs became tired.", "On the way, it began to rain. The wind pushed {him} back.", "The path went through a dark wood, and {N} was a little bit scared."),
         ("{N} wanted to turn back. Then {he} thought of {HN}, all alone in bed. {He} kept on walking.", "\"I will not stop,\" {he} said. \"{HN} needs me.\" And {he} went on, step by step.", "{He} sang a song to stay brave and did not stop."),

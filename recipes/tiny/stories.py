@@ -102,10 +102,10 @@ def article(words: str) -> str:
 
 
 def hero(rng: random.Random, *, rare: bool = False) -> Hero:
-    """Anyone but the held-out names and animals; with `rare`, every third of a rarer or invented kind."""
+    """Anyone but the held-out names and animals; with `rare`, every other of a rarer or invented kind."""
     kind = rng.choice(ANIMALS) if rng.random() < 0.88 else rng.choice(CHARACTERS)
-    if rare and rng.random() < 0.33:
-        kind = rng.choice(MORE_ANIMALS) if rng.random() < 0.6 else invented_kind(rng)
+    if rare and rng.random() < 0.5:
+        kind = rng.choice(MORE_ANIMALS) if rng.random() < 0.4 else invented_kind(rng)
     adjective = "" if rng.random() < 0.15 else ("tiny" if rng.random() < 0.12 else rng.choice(list(_TRAITS)))
     return Hero(name(rng), kind, adjective)
 
@@ -136,13 +136,15 @@ def slots_for(rng: random.Random, who: Hero, place: int) -> dict[str, str]:
         who.kind not in ("girl", "princess", "mermaid") and rng.random() < 0.5
     )
     helper = rng.choice([animal for animal in ANIMALS if animal != who.kind])
+    with_article = f"{article(helper)} {helper}"
     helper_name = name(rng, invented=0)  # a model this small mixes two invented names up
     while helper_name == who.name:
         helper_name = name(rng, invented=0)
     he, him, his = ("he", "him", "his") if male else ("she", "her", "her")
     return {
         "N": who.name, "a": who.kind, "A": who.phrase, "he": he, "him": him, "his": his, "He": he.capitalize(), "His": his.capitalize(),
-        "himself": "himself" if male else "herself", "his2": "its", "she": "she", "H": helper, "HN": helper_name, "p": _PLACES[place],
+        "himself": "himself" if male else "herself", "his2": "its", "she": "she", "H": helper, "aH": with_article,
+        "AH": with_article.capitalize(), "HN": helper_name, "p": _PLACES[place],
         "P": _KNOWN[place], "o": rng.choice(_OBJECTS), "f": rng.choice(_FRUITS), "s": rng.choice(_SKILLS), "g": rng.choice(_GAMES),
         "t": rng.choice(_TREATS),
     }  # fmt: skip

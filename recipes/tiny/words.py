@@ -1,4 +1,4 @@
-# ruff: noqa: E501 (wordings are kept one to a line)
+# ruff: noqa: E501, SIM905 (wordings are kept one to a line)
 """Names, animals and what is held out of training.
 
 Copying an unseen name is learned from many names, so most names here are invented: two or three syllables put together.
@@ -334,7 +334,43 @@ def _invented(rng: random.Random) -> str:
     return _blended(rng) if rng.random() < 0.5 else _of_syllables(rng)
 
 
-_BLENDED_FROM = tuple(word for word in (*REAL_NAMES, *ANIMALS, *MORE_ANIMALS, *CHARACTERS) if word.isalpha() and len(word) > 3)
+_ORDINARY = (
+    "there happy named little wanted together friends loved played could looked found asked liked friend smiled would their "
+    "small thought again around lived scared other things tried became about always house because outside every inside "
+    "heard pretty never walked better anymore special proud after opened water picked until sorry still careful hugged "
+    "ground while happily under great called jumped beautiful showed shiny couldn helped share story everyone people "
+    "animals before smile place should strong nodded where angry listen garden tired yummy sunny hands first noise began "
+    "right curious family shared worked brave favorite agreed others important forest green please funny clean flowers "
+    "cried watch closer trees worry goodbye turned needed another behind different friendly grass ready catch birds kitchen "
+    "surprise bright learn colors three explore laugh sometimes moment quickly voice through night floor magic think stayed "
+    "stuck close store climb hungry pushed table waved looks lesson broke alone adventure broken touch yellow wrong sweet "
+    "sound brought himself really pulled threw waited turns world forgot games reach wished colorful carefully slide filled "
+    "someone leaves makes stick mouth scary thank years might finally sleep today mommy picture strange hopped window "
+    "talked woods caught enough leave closed bigger wonderful heavy smart dress smiles welcome pictures dirty party white "
+    "tight visit remember quiet faster without round herself danced moved dance break wants clothes pretend rabbit wagged "
+    "books silly slowly likes amazed course paper light towards squirrel bunny shook barked start forever brown mouse fight "
+    "suddenly pieces perfect flower rolled delicious believe brother piece words instead lonely swings dangerous dinner "
+    "landed happen truck gentle children across secret parents longer sister throw branch beach hoped enjoy heart bought "
+    "rocks sounds noises upset along fixed tasty stories wings shapes drink school whole magical though drove twins missed "
+    "chased seemed street field higher thinks comes build forget cream cannot sharp follow saved grateful later owner "
+    "gently hello stood feels shoes cookies young treat splash teach blocks anyone front black nearby bench takes dolls "
+    "music naughty faces finish castle clouds maybe chair tomorrow paint afraid color problem helpful river places gives "
+    "animal money lunch apples songs stars snack dream pocket trouble apple butterfly lovely orange smell patient shake "
+    "change village backyard wouldn drank hidden forgive matter tasted shelf breath yelled count lucky treats become spent "
+    "journey carry balls furry loves smooth fruit teacher blanket treasure birthday tries sleepy these taste drive clever "
+    "candy promise mother asleep stand messy bottle thankful taught which healthy answer sticks empty joined teddy peaceful "
+    "corner selfish purple teeth button middle large kicked mistake puddle chase creative hears write almost bucket doctor "
+    "basket times mixed taken plants bored happiness bottom generous person monkey hours cries sunshine storm kissed "
+    "princess juice passed branches rainbow monster thirsty rough forward shirt fruits yourself wonder hurts washed polite "
+    "cloud decide built ruined raced fluffy stronger fence loudly solve dizzy turtle yours eager cloth normal couch grandma "
+    "clear houses wrote smelly noisy protect sighed spread locked daddy forth train licked walks lifted bread farmer needs "
+    "fancy tower brilliant careless powerful cheese picks meant difficult spoon fairy escape homes scare whenever plate "
+    "stone terrible thick ordinary shows plant juicy honey balloon"
+).split()
+"""Words of stories for children, for the pieces that they are made of."""
+_BLENDED_FROM = tuple(
+    word for word in (*REAL_NAMES, *ANIMALS, *MORE_ANIMALS, *CHARACTERS, *_ORDINARY) if word.isalpha() and len(word) > 3
+)
 
 
 def _blended(rng: random.Random) -> str:
