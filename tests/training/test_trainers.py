@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ramify.training.checkpoints import Progress
 from ramify.training.config import TrainConfig
 from ramify.training.examples import Example, completion_example
 from ramify.training.models import load_model, new_model, save_model
+from ramify.training.objectives import Completions
 from ramify.training.optimizers import learning_rate_share
 from ramify.training.trainers import evaluate, train
 
@@ -57,6 +59,19 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path: Path) -> None:
     assert len(losses(tmp_path / "whole")) == 12
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_the_rows_are_measured_once_and_not_at_every_step() -> None:
+    class Counted(list[Example]):
+        walks = 0
+
+        def __iter__(self) -> Iterator[Example]:
+            self.walks += 1
+            return super().__iter__()
+
+    objective = Completions(rows := Counted(ROWS))
+    assert [objective.lengths[row] for row in range(len(ROWS))] == [len(each.token_ids) for each in ROWS]
+    assert rows.walks == 1
 
 
 def test_training_teaches_the_completions(tmp_path: Path) -> None:

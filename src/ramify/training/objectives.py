@@ -10,6 +10,7 @@ Learning from Human Preferences" (ipo); Ethayarajh et al. 2024, "KTO: Model Alig
 from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, Protocol, get_args
 
 import torch
@@ -92,7 +93,7 @@ class Completions(_Batched):
 
     rows: Sequence[Example]
 
-    @property
+    @cached_property
     def lengths(self) -> list[int]:
         return [len(example.token_ids) for example in self.rows]
 
@@ -121,7 +122,7 @@ class _Referred(_Batched):
         self.config = config
         self._reference: list[list[float]] = []
 
-    @property
+    @cached_property
     def lengths(self) -> list[int]:
         return [sum(len(each.token_ids) for each in row.examples) for row in self.rows]
 
