@@ -111,7 +111,7 @@ def test_a_batch_through_the_official_client(client: OpenAI) -> None:
     assert [each["custom_id"] for each in errors] == ["row-bad", "row-unknown", "row-other", "row-0", None]
     told = [each["error"]["message"] for each in errors]
     assert "temperature" in told[0]
-    assert "unknown field 'tempature'; nothing is ignored" in told[1]
+    assert "unknown field 'tempature'; nothing is ignored; did you mean temperature?" in told[1]
     assert "one batch has one model" in told[2]
     assert "stands in the file twice" in told[3]
     assert "it is no JSON" in told[4]

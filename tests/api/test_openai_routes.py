@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from tests.api.listening import Live
 
+from ramify.api.openai_fields import Sampling
+from ramify.decoding.config import GenerationConfig
+
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
 ASK = [{"role": "user", "content": "Tell me a story about a cat."}]
 
@@ -212,6 +215,17 @@ def test_a_field_is_the_setting_that_it_names(live: Live, tiny: Any, fields: dic
     assert [choice["stop_reason"] for choice in found["choices"]] == [result.stop_string for result in expected]
 
 
+def test_the_best_of_several_beams_come_at_temperature_0_too(live: Live, tiny: Any) -> None:
+    found = post(live, COMPLETIONS, prompt="The", max_tokens=4, temperature=0, use_beam_search=True, best_of=3, n=2)
+    best = tiny.completions("The", num_beams=3, num_return_sequences=3, max_new_tokens=4)[:2]
+    assert [choice["text"] for choice in found["choices"]] == [result.generated_text for result in best]
+
+
+def test_every_setting_is_a_field_or_told_by_the_name_that_it_has_here() -> None:
+    names = [row["name"] for row in GenerationConfig.describe()]
+    assert [name for name in names if name not in Sampling.model_fields and name not in Sampling.CALLED] == []
+
+
 def test_without_special_tokens_no_bos_is_put_before(live: Live, tiny: Any) -> None:
     found = post(live, COMPLETIONS, prompt="The cat", max_tokens=2, add_special_tokens=False, return_token_ids=True)
     assert found["choices"][0]["prompt_token_ids"] == tiny.codec.encode_rendered("The cat")
@@ -246,6 +260,12 @@ def test_neutral_values_of_the_official_client_are_accepted(live: Live) -> None:
         (COMPLETIONS, {"prompt": "a", "n": 3, "best_of": 2}, "best_of", "best_of is 2 and n is 3"),
         (COMPLETIONS, {"prompt": "a", "best_of": 2, "stream": True}, "best_of", "known at the end only"),
         (COMPLETIONS, {"prompt": "a", "best_of": 2, "temperature": 0}, "best_of", "all are alike"),
+        (COMPLETIONS, {"prompt": "a", "max_new_tokens": 5}, "max_new_tokens", "here it is called max_tokens"),
+        (COMPLETIONS, {"prompt": "a", "tempature": 1}, "tempature", "did you mean temperature?"),
+        (CHAT, {"messages": ASK, "stop_strings": ["a"]}, "stop_strings", "here it is called stop"),
+        (COMPLETIONS, {"prompt": "a", "max_tokens": 0, "top_p": 7}, "top_p", "top_p is 7"),
+        (COMPLETIONS, {"prompt": "a", "use_beam_search": True}, "use_beam_search", "there is one beam"),
+        (COMPLETIONS, {"prompt": "a", "return_tokens_as_token_ids": True}, "return_tokens_as_token_ids", "no logprobs"),
         (COMPLETIONS, {"prompt": "a", "n": 129}, "n", "less than or equal to 128"),
         (COMPLETIONS, {"prompt": "a", "temperature": 0, "top_p": 0.5}, "temperature", "greedy"),
         (COMPLETIONS, {"prompt": "a", "min_tokens": 9, "max_tokens": 2}, "min_tokens", "min_tokens is 9 and max_tokens is 2"),

@@ -39,6 +39,16 @@ def test_what_is_ready_is_what_an_export_writes(db: Database, tmp_path: Path) ->
     assert sft.waiting["not measured by tiny"] == [5]
 
 
+def test_every_sample_that_waits_is_named_and_the_page_lists_twenty(db: Database) -> None:
+    db.facets.add("f")
+    for i in range(25):
+        sample = db.samples.add(f"p{i}")
+        db.completions.add(sample.id, NewCompletion(text="x", model="tiny", finish_reason="eos", token_ids=(1,), config={}))
+    report = readiness(db, "f")
+    assert report.kinds["sft"].waiting == {"not rated": list(range(1, 26))}
+    assert ", 19, 20 …" in as_html(report)
+
+
 def test_a_distribution_counts_every_value_once() -> None:
     found = distribution([1, 1, 2, 9], 4, whole=True)
     assert found is not None

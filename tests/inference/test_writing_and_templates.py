@@ -73,6 +73,8 @@ def test_a_dialogue_has_exactly_so_many_turns(model: Model, turns: int) -> None:
         (lambda w: w.continue_story(" "), "story is ' '"),
         (lambda w: w.generate_dialogue("x", turns=0), "turns is 0"),
         (lambda w: w.generate_dialogue("x", speakers=("A", "A")), "speakers is"),
+        (lambda w: w.generate_dialogue("x", max_new_tokens=5), "max_new_tokens is 5, and each line"),
+        (lambda w: w.generate_dialogue("x", regex="a+"), "leave it out .regex=None"),
         (lambda w: w.develop_character(""), "description is ''"),
     ],
 )

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from ramify.api.errors import ApiError
+from ramify.api.errors import ApiError, nearest
 from ramify.api.openai_answers import REASONS
 from ramify.api.openai_fields import ChatRequest, CompletionRequest
 from ramify.api.openai_wanted import Wanted, wanted_of_chat, wanted_of_completion
@@ -77,7 +77,7 @@ class OpenAIRows:
         try:
             return kind.model_validate(dict(given))
         except ValidationError as error:
-            raise _unfit(error) from None
+            raise _unfit(error, kind) from None
 
     def _config(self, config: GenerationConfig | None, row: JobRow) -> GenerationConfig | None:
         """With the row's own seed, where the request says none."""
@@ -166,12 +166,12 @@ def _check_room(model: Model, tokens: int, max_tokens: int | None) -> None:
         )
 
 
-def _unfit(error: ValidationError) -> BadRequestError:
+def _unfit(error: ValidationError, kind: type[BaseModel]) -> BadRequestError:
     first = error.errors(include_url=False)[0]
     steps = [str(step) for step in first["loc"]]
     name = ".".join(step for step in steps if not step.startswith(("function-", "list[", "str", "constrained"))) or "the body"
     if first["type"] == "extra_forbidden":
-        return BadRequestError(f"unknown field {name!r}; nothing is ignored", param=name, code="unknown_field")
+        return BadRequestError(f"unknown field {name!r}; nothing is ignored{nearest(name, kind)}", param=name, code="unknown_field")
     if first["type"] == "missing":
         return BadRequestError(f"{name} is missing", param=name, code="missing")
     return BadRequestError(f"{name} is {str(first.get('input'))[:100]!r}: {first['msg']}", param=name, code="invalid_value")

@@ -1,5 +1,6 @@
 """What went wrong, as every client is told it: a status, and {"error": {"message", "type", "param", "code"}}."""
 
+import difflib
 import json
 import logging
 from collections.abc import Mapping
@@ -7,12 +8,13 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ramify import errors
 
-__all__ = ["ApiError", "ErrorBody", "error_of", "error_response", "install"]
+__all__ = ["ApiError", "ErrorBody", "error_of", "error_response", "install", "nearest"]
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +134,9 @@ def install(app: FastAPI) -> None:
 
     async def unfit(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return error_response(_unfit(error, request.headers.get("content-type", "")), request.url.path)
+        field = getattr(request.scope.get("route"), "body_field", None)
+        kind = None if field is None else field.field_info.annotation
+        return error_response(_unfit(error, request.headers.get("content-type", ""), kind), request.url.path)
 
     app.add_exception_handler(errors.RamifyError, failed)
     app.add_exception_handler(HTTPException, refused)
@@ -140,8 +144,23 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, failed)
 
 
-def _unfit(error: RequestValidationError, content_type: str) -> ApiError:
-    """The first thing that did not fit, by its path in the request."""
+def nearest(name: str, kind: Any) -> str:
+    """What an unknown field of a body was perhaps meant to be, as the end of a refusal; "" where nothing is near it.
+
+    kind: the body's model. Its `CALLED`, where it has one, says how names that are known elsewhere are called here.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return ""
+    called: Mapping[str, str] = getattr(kind, "CALLED", {})
+    if name in called:
+        return f"; here it is called {called[name]}"
+    names = [field.alias or key for key, field in kind.model_fields.items()]
+    near = difflib.get_close_matches(name[:100], names, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _unfit(error: RequestValidationError, content_type: str, body: Any) -> ApiError:
+    """The first thing that did not fit, by its path in the request. body: the model that it was to be."""
     first = error.errors()[0]
     where = [str(step) for step in first["loc"]]
     kind, source = str(first["type"]), where[0]
@@ -155,7 +174,8 @@ def _unfit(error: RequestValidationError, content_type: str) -> ApiError:
     if kind == "extra_forbidden":
         return ApiError(
             400,
-            f"unknown field {param!r}; it is not one of this route's, and nothing is ignored",
+            f"unknown field {param!r}; it is not one of this route's, and nothing is ignored"
+            + (nearest(param, body) if source == "body" else ""),
             param=param,
             code="unknown_field",
         )

@@ -4,7 +4,8 @@ Unknown fields are refused. What the official clients send without being asked i
 """
 
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -74,8 +75,19 @@ class StructuredOutputs(Fields):
     json_object: bool | None = None
 
 
+ON_THE_WIRE = {
+    "max_new_tokens": "max_tokens",
+    "min_new_tokens": "min_tokens",
+    "stop_strings": "stop",
+    "num_return_sequences": "n",
+}
+"""Settings that are called otherwise in requests: a refusal says it as the client would."""
+
+
 class Sampling(Fields):
     """How tokens are chosen. A field without a description is OpenAI's or vLLM's own, with its meaning there."""
+
+    CALLED: ClassVar[Mapping[str, str]] = ON_THE_WIRE
 
     model: Text | None = Field(
         None, min_length=1, description="A name of /v1/models, or name@facet; left out, the server's default."
@@ -142,6 +154,7 @@ class Sampling(Fields):
     max_length: int | None = None
     eos_token_id: int | list[int] | None = None
     bos_token_id: int | None = None
+    pad_token_id: int | None = None
     max_time: float | None = None
     json_schema: dict[str, Any] | bool | str | None = None
     regex: Text | None = None
@@ -150,6 +163,7 @@ class Sampling(Fields):
     required_words: Text | list[Text] | None = None
     forbidden_words: Text | list[Text] | None = None
     use_cache: bool | None = None
+    batch_size: int | None = Field(None, ge=1, description="Completions of a prompt that run together at most.")
     prompt_lookup_num_tokens: int | None = Field(None, ge=1, le=64)
     processors: list[Text] | None = None
 
@@ -223,22 +237,16 @@ SAME = (
     "max_length",
     "eos_token_id",
     "bos_token_id",
+    "pad_token_id",
     "max_time",
     "required_words",
     "forbidden_words",
     "use_cache",
+    "batch_size",
     "prompt_lookup_num_tokens",
     "processors",
 )
 """Fields that are settings of the same name."""
-
-ON_THE_WIRE = {
-    "max_new_tokens": "max_tokens",
-    "min_new_tokens": "min_tokens",
-    "stop_strings": "stop",
-    "num_return_sequences": "n",
-}
-"""Settings that are called otherwise in requests: a refusal names what the client wrote."""
 
 SEARCHING = ("num_beams", "penalty_alpha", "beam_rule", "do_sample", "use_beam_search")
 """Fields beside which a temperature that was left out is not 1, but no temperature."""
@@ -255,6 +263,13 @@ def config_of(request: Sampling, *, max_tokens: int | None, rows: int = 1) -> Ge
         found["temperature"] = 1.0 if request.temperature is None else request.temperature
     if request.use_beam_search:
         found["num_beams"] = request.num_beams or rows
+        if found["num_beams"] == 1:
+            raise ApiError(
+                400,
+                "use_beam_search is true and there is one beam; give best_of, n or num_beams above 1, or leave it out",
+                param="use_beam_search",
+                code="invalid_value",
+            )
     if request.top_k not in (None, -1, 0):
         found["top_k"] = request.top_k
     if request.min_tokens:

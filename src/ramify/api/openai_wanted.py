@@ -31,11 +31,14 @@ class Wanted:
 def wanted_of_completion(body: CompletionRequest) -> Wanted:
     """Raises ApiError 400 for what contradicts itself."""
     _check_stream(body)
+    _check_ids(body, measured=body.logprobs is not None)
     prompts = prompts_of(body.prompt)
     n = body.n or 1
     rows = n if body.best_of is None else body.best_of
     _check_best_of(body, n, rows)
-    config = config_of(body, max_tokens=body.max_tokens, rows=rows) if body.max_tokens != 0 else None
+    # Where nothing is generated the settings are judged all the same.
+    settings = config_of(body, max_tokens=body.max_tokens or None, rows=rows)
+    config = settings if body.max_tokens != 0 else None
     measure = body.prompt_logprobs
     if body.echo and body.logprobs is not None:
         measure = max(body.logprobs, measure or 0)
@@ -55,6 +58,7 @@ def wanted_of_completion(body: CompletionRequest) -> Wanted:
 def wanted_of_chat(body: ChatRequest) -> Wanted:
     """Raises ApiError 400 for what contradicts itself."""
     _check_stream(body)
+    _check_ids(body, measured=bool(body.logprobs))
     if body.top_logprobs is not None and not body.logprobs:
         raise ApiError(
             400, "top_logprobs is given and logprobs is not true; set it, or leave top_logprobs out", param="top_logprobs"
@@ -105,6 +109,16 @@ def _check_stream(body: Sampling) -> None:
         raise ApiError(400, "stream_options is given and stream is not true; leave it out", param="stream_options")
 
 
+def _check_ids(body: Sampling, *, measured: bool) -> None:
+    if body.return_tokens_as_token_ids and not measured:
+        raise ApiError(
+            400,
+            "return_tokens_as_token_ids says how the tokens of logprobs are written, and no logprobs are asked for; ask for them, "
+            "or for the ids alone with return_token_ids",
+            param="return_tokens_as_token_ids",
+        )
+
+
 def _check_best_of(body: CompletionRequest, n: int, rows: int) -> None:
     if rows < n:
         raise ApiError(400, f"best_of is {rows} and n is {n}; best_of must be at least n", param="best_of", code="invalid_value")
@@ -114,7 +128,7 @@ def _check_best_of(body: CompletionRequest, n: int, rows: int) -> None:
         raise ApiError(
             400, f"best_of is {rows}, and the best are known at the end only; leave out stream or best_of", param="best_of"
         )
-    if body.temperature == 0 or body.do_sample is False:
+    if (body.temperature == 0 or body.do_sample is False) and not (body.use_beam_search or (body.num_beams or 1) > 1):
         raise ApiError(
             400,
             f"best_of is {rows} and temperature is 0, where all are alike; give a temperature above 0, or leave best_of out",

@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 
 JOB = "Job"
+RUNTIME_S, SILENCE_S = 86_400, 600.0
 Key = Annotated[str, typer.Argument(metavar="JOB", help="A job's key, as `ramify batch list` shows it.")]
 
 
@@ -66,7 +67,7 @@ def run(
     ] = "local",
     max_runtime: Annotated[
         int, _job("--max-runtime-sec", metavar="SECONDS", help="The longest it may work; at most 172800.")
-    ] = 86_400,
+    ] = RUNTIME_S,
     label: Annotated[list[str] | None, _job("--label", metavar="NAME=VALUE", help="May be repeated.")] = None,
     checkpoint: Annotated[
         str | None, _job("--checkpoint-path", metavar="PATH|URL", help="A folder of weights, in place of the model's own.")
@@ -79,7 +80,7 @@ def run(
     ] = None,
     request_timeout: Annotated[
         float, _job("--request-timeout", min=0.1, metavar="SECONDS", help="The longest silence of a remote model.")
-    ] = 600,
+    ] = SILENCE_S,
     tool: Annotated[
         str | None,
         _job("--tool", metavar="JSON", help='{"name": "code_evaluator", …}: run the code that the model writes, in a sandbox.'),
@@ -96,16 +97,34 @@ def run(
     """
     from ramify.batch import jobs
     from ramify.batch.spec import JobSpec
+    from ramify.models.registry import is_remote
 
     with workspace.open_workspace(where) as database:
         if job is not None:
-            if source is not None or output is not None or settings:
-                raise InputError("--job names a job that says all of this already; leave the rest out")
+            _check_alone(
+                settings | how,
+                INPUT=source,
+                output=output,
+                model=model,
+                prompt_column=prompt_column,
+                data_parallelism=parallel != 1,
+                runner=runner != "local",
+                max_runtime_sec=max_runtime != RUNTIME_S,
+                label=label,
+                checkpoint_path=checkpoint,
+                token_logprobs=logprobs,
+                overwrite=overwrite,
+                price=price,
+                request_timeout=request_timeout != SILENCE_S,
+                tool=tool,
+            )
             _drive(database, job, quiet)
             return
         if source is None or output is None:
             raise InputError("a batch has an input and an output; give INPUT and --output, or --job to go on with one")
         given = {name: value for name, value in how.items() if value not in (None, False)}
+        if model is not None and is_remote(model):
+            options.refuse_loading(model, given)
         seed = settings.pop("seed", None)
         spec = JobSpec(
             model=model or "tiny",
@@ -261,6 +280,14 @@ def _told(database: "Database", job: "JobRecord") -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------- what was said
+
+
+def _check_alone(more: dict[str, Any], **given: Any) -> None:
+    """Raises InputError where anything is said beside --job."""
+    said = [name for name, value in {**given, **more}.items() if not (value is None or value is False or value == [])]
+    if said:
+        option = said[0] if said[0] == "INPUT" else f"--{said[0].replace('_', '-')}"
+        raise InputError(f"--job names a job that says all of this already; leave {option} out, or begin another without --job")
 
 
 def _labels(given: list[str]) -> dict[str, str]:

@@ -120,6 +120,13 @@ def open_model(name: str, **how: Any) -> "Model":
     return load(name, **how)
 
 
+def refuse_loading(remote: str, how: Mapping[str, Any]) -> None:
+    """Raises InputError where options say how a model is loaded, and it is a remote one."""
+    asked = [option for option, value in how.items() if value not in (None, False)]
+    if asked:
+        raise InputError(f"--{asked[0].replace('_', '-')} is about loading a model, and {remote} is remote; leave it out")
+
+
 def read_text(file: Path | str) -> str:
     """A UTF-8 file. Raises InputError where it cannot be read."""
     try:

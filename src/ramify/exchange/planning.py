@@ -21,13 +21,13 @@ from ramify.store.prompts import prompt_columns
 from ramify.store.records import Prompt
 from ramify.store.walking import Candidate, count_samples, mean_at, prompts_of, texts_of, walk
 
-__all__ = ["CountTokens", "FacetReport", "Plan", "Planned", "make_plan"]
+__all__ = ["WAITING", "CountTokens", "FacetReport", "Plan", "Planned", "make_plan"]
 
 CountTokens = Callable[[str, Prompt, str], int]
 """(model's name, prompt, completion) → how many tokens both have for it."""
 
-WAITING = 20
-"""Samples named for each reason."""
+WAITING = 1000
+"""Samples named for each reason: those that somebody may open one after the other, to mend them."""
 
 WIDTH = 5
 """Numbers a row: sample, prompt, chosen, rejected, label."""

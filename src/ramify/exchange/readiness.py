@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ramify.exchange.planning import WAITING
 from ramify.exchange.selection import Pick, Rules, select
 from ramify.exchange.templates import ExportTemplate, FacetShare
 from ramify.store.database import Database
@@ -14,8 +15,6 @@ from ramify.store.walking import Candidate, Judged, count_samples, walk
 __all__ = ["KINDS", "Distribution", "KindReady", "Readiness", "readiness"]
 
 KINDS = ("sft", "dpo", "kto")
-EXAMPLES = 20
-"""Samples named for each reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +176,7 @@ def _look(sample: Judged, ready: KindReady, rules: Rules) -> None:
     if not found.picks:
         for reason in found.reasons:
             named = ready.waiting.setdefault(reason, [])
-            if len(named) < EXAMPLES:
+            if len(named) < WAITING:
                 named.append(sample.id)
         return
     ready.samples += 1

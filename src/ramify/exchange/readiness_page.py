@@ -16,6 +16,9 @@ td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; } tr + tr td
 figure { display: inline-block; margin: 0 1rem 1rem 0; background: white; } svg { max-width: 100%; height: auto; }
 """
 
+LISTED = 20
+"""Samples that the page names for a reason."""
+
 PLOTS = (
     ("tokens", "Tokens of a completion", "tokens"),
     ("ratings", "Ratings", "rating"),
@@ -101,7 +104,8 @@ def _ordered(ready: KindReady) -> list[tuple[str, int]]:
 
 
 def _listed(ready: KindReady, reason: str) -> str:
-    return ", ".join(map(str, ready.waiting.get(reason, [])))
+    named = ready.waiting.get(reason, [])
+    return ", ".join(map(str, named[:LISTED])) + (" …" if len(named) > LISTED else "")
 
 
 def _value(value: object) -> str:

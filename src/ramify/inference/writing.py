@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ramify.decoding.config import GenerationConfig
-from ramify.errors import InputError
+from ramify.errors import ConfigError, InputError
 from ramify.inference.models import opened, single
 
 if TYPE_CHECKING:
@@ -89,7 +89,10 @@ class CreativeWriter:
     def generate_dialogue(
         self, situation: str, turns: int = 6, *, speakers: tuple[str, str] = ("A", "B"), **settings: Any
     ) -> str:
-        """Exactly `turns` lines, each `speaker: what is said`, the speakers taking turns; a line ends as a sentence does."""
+        """Exactly `turns` lines, each `speaker: what is said`, the speakers taking turns; a line ends as a sentence does.
+
+        A line holds at most 200 characters. Raises ConfigError for settings that would end it, or form it, otherwise.
+        """
         _check("turns", turns, 1, 1000)
         _check_text("situation", situation)
         if (
@@ -100,10 +103,17 @@ class CreativeWriter:
             raise InputError(f"speakers is {speakers!r}; give two different names")
         asked = f"Write a dialogue {STYLES[self.style].told}: {situation}."
         config = single(self.config, settings, "generate_dialogue")
+        for name in ("max_new_tokens", "max_length", "regex"):
+            if getattr(config, name) is not None:
+                raise ConfigError(
+                    f"{name} is {getattr(config, name)!r}, and each line of a dialogue is one whole sentence of at most 200 "
+                    f"characters; leave it out ({name}=None where the writer's own config has it)",
+                    (name,),
+                )
         lines: list[str] = []
         for turn in range(turns):
             start = "".join(f"{line}\n" for line in lines) + f"{speakers[turn % 2]}:"
-            one = config.replace(regex=LINE, max_new_tokens=None, seed=None if config.seed is None else config.seed + turn)
+            one = config.replace(regex=LINE, seed=None if config.seed is None else config.seed + turn)
             prompt, prefill = self._prompt(asked, start)
             said = self.model.complete(prompt, one, prefill=prefill, logprobs=None).generated_text.strip()
             lines.append(f"{speakers[turn % 2]}: {said}")
