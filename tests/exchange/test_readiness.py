@@ -1,7 +1,12 @@
 """What a facet could send out, and the pages that say so."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from ramify.errors import InputError
 from ramify.exchange.exporting import export
 from ramify.exchange.readiness import distribution, readiness
 from ramify.exchange.readiness_page import as_html, as_markdown
@@ -37,6 +42,38 @@ def test_what_is_ready_is_what_an_export_writes(db: Database, tmp_path: Path) ->
     assert dict(sft.reasons) == {"rated below 7": 5, "mean logprob is too low": 1, "not measured by tiny": 1, "not rated": 2}
     assert sft.waiting["not rated"] == [6]
     assert sft.waiting["not measured by tiny"] == [5]
+
+
+@pytest.mark.parametrize(
+    ("changes", "rows"),
+    [
+        ({"filter": {"field": "mean_logprob", "op": ">=", "value": -1.2}}, 1),
+        ({"percentile": 60.0}, 2),
+        ({"max_tokens": 5}, 0),
+        ({"max_tokens": 6}, 3),
+    ],
+)
+def test_a_template_says_all_that_it_says_to_an_export(db: Database, tmp_path: Path, changes: dict[str, Any], rows: int) -> None:
+    fill(db)
+    template = ExportTemplate(kind="sft", facets=(FacetShare(name="f<b>"),), **changes)
+
+    def count(model: str, prompt: object, text: str) -> int:
+        return len(f"q{text}") + 1
+
+    report = readiness(db, "f<b>", template=template, count_tokens=count)
+    dry = export(db, template, tmp_path / "sft.jsonl", dry_run=True, count_tokens=count)
+    assert (report.kinds["sft"].rows, dry.rows) == (rows, rows)
+    assert report.kinds["sft"].reasons == dry.facets[0].reasons
+
+
+def test_a_template_that_needs_what_is_not_there_is_refused(db: Database) -> None:
+    fill(db)
+    template = ExportTemplate(kind="sft", facets=(FacetShare(name="f<b>"),), max_tokens=5)
+    with pytest.raises(InputError, match="max_tokens needs the target's tokenizer"):
+        readiness(db, "f<b>", template=template)
+    unmeasured = replace(template, max_tokens=None, percentile=10.0, target_model="other")
+    with pytest.raises(InputError, match="percentile needs logprobs under other"):
+        readiness(db, "f<b>", template=unmeasured)
 
 
 def test_a_distribution_counts_every_value_once() -> None:
