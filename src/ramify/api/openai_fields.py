@@ -149,7 +149,9 @@ class Sampling(Fields):
     grammar: Text | None = None
     required_words: Text | list[Text] | None = None
     forbidden_words: Text | list[Text] | None = None
+    pad_token_id: int | None = None
     use_cache: bool | None = None
+    batch_size: int | None = Field(None, description="Most completions of this request that run together.")
     prompt_lookup_num_tokens: int | None = Field(None, ge=1, le=64)
     processors: list[Text] | None = None
 
@@ -226,7 +228,9 @@ SAME = (
     "max_time",
     "required_words",
     "forbidden_words",
+    "pad_token_id",
     "use_cache",
+    "batch_size",
     "prompt_lookup_num_tokens",
     "processors",
 )
