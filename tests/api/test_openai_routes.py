@@ -1,5 +1,6 @@
 """OpenAI's routes on `tiny`: what every field does, against the library's own answers."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from tests.api.listening import Live
 
-from ramify.api.openai_fields import Sampling
+from ramify.api.openai_fields import ON_THE_WIRE, SAME, ChatRequest, CompletionRequest, Sampling, config_of
 from ramify.decoding.config import GenerationConfig
 
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
@@ -31,6 +32,17 @@ def refused(live: Live, path: str, **body: Any) -> tuple[int, str | None, str]:
     answer = live.client().post(path, json={"model": "tiny", **body})
     error = answer.json()["error"]
     return answer.status_code, error["param"], error["message"]
+
+
+def test_every_setting_is_a_field_by_its_own_name_or_the_protocols() -> None:
+    settings = {field.name for field in dataclasses.fields(GenerationConfig)}
+    for request in (CompletionRequest, ChatRequest):
+        assert settings - set(request.model_fields) == set(ON_THE_WIRE)
+        assert set(ON_THE_WIRE.values()) <= set(request.model_fields)
+    said = {"pad_token_id": 0, "batch_size": 2, "num_beams": 4, "num_beam_groups": 2, "diversity_penalty": 1.0}
+    config = config_of(CompletionRequest(prompt="a", **said), max_tokens=3, rows=4)
+    assert {name: getattr(config, name) for name in said} == said
+    assert set(SAME) <= settings
 
 
 # Completions.

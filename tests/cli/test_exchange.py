@@ -75,7 +75,9 @@ def test_columns_are_named_and_formats_listed(ramify: Run, stories: Path, tmp_pa
         "import", str(tmp_path / "t.csv"), "--map", "user=q", "--map", "completion=a", "--group", "g", "--tag", "x", "--json"
     )
     assert json.loads(done.stdout)["completions_added"] == 1
-    assert "sharegpt" in ramify("import", "--as", "list", "x").stdout
+    assert "sharegpt" in ramify("import", "--as", "list").stdout
+    nothing = ramify("import")
+    assert (nothing.exit_code, "no file was named; give FILE" in nothing.stderr) == (2, True)
     assert "write FIELD=COLUMN" in ramify("import", str(tmp_path / "t.csv"), "--map", "q").stderr
 
 

@@ -1,5 +1,6 @@
 """`ramify samples`: prompts in, and all that surrounds them."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -117,3 +118,29 @@ def test_what_cannot_be_used_is_refused_and_nothing_is_done(ramify: Run, argumen
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert ramify("history", "--json").stdout == before
+
+
+def test_images_are_references_with_type_and_hash_and_stay_where_they_are(ramify: Run, tmp_path: Path) -> None:
+    picture = tmp_path / "map.png"
+    picture.write_bytes(b"\x89PNG")
+    assert ramify("samples", "add", "b", "--image", str(picture), "--image", "https://example.org/a.jpg").stdout == "2\n"
+    digest = hashlib.sha256(b"\x89PNG").hexdigest()
+    assert shown(ramify, 2)["images"] == [
+        {"path": str(picture), "media_type": "image/png", "sha256": digest},
+        {"path": "https://example.org/a.jpg", "media_type": "image/jpeg", "sha256": ""},
+    ]
+    assert f"{picture}, https://example.org/a.jpg" in ramify("samples", "show", "2").stdout
+    assert ramify("samples", "edit", "2", "--image", "https://example.org/b.png", "--title", "B").exit_code == 0
+    assert [each["path"] for each in shown(ramify, 2)["images"]] == ["https://example.org/b.png"]  # type: ignore[attr-defined]
+    assert ramify("undo").exit_code == 0
+    assert (len(shown(ramify, 2)["images"]), shown(ramify, 2)["title"]) == (2, "")  # type: ignore[arg-type]
+    assert ramify("samples", "edit", "2", "--image", "").exit_code == 0
+    assert shown(ramify, 2)["images"] == []
+
+
+def test_what_is_no_image_is_refused(ramify: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a", "utf-8")
+    for said, why in ((str(tmp_path / "a.txt"), "is no image by its name"), ("gone.png", "there is no file 'gone.png'")):
+        result = ramify("samples", "add", "b", "--image", said)
+        assert (result.exit_code, why in result.stderr) == (2, True), result.stderr
+    assert ramify("samples", "show", "2").exit_code == 2

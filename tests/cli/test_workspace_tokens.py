@@ -130,3 +130,30 @@ def test_what_cannot_be_used_is_refused(ramify: Run, arguments: list[str], messa
     result = ramify("tokens", *arguments, stdin="s\n")
     assert (result.exit_code, result.stdout) == (2, "")
     assert message in result.stderr
+
+
+def test_it_begins_inside_a_completion_whose_child_is_saved(ramify: Run) -> None:
+    assert ramify("completions", "generate", "1", "--quiet").stdout == "bc\n"
+    result = ramify("tokens", "--completion", "1:0", "--json", stdin="2\ng\ns\n")
+    assert result.exit_code == 0, result.stderr
+    first, *_, saved = [json.loads(line) for line in result.stdout.splitlines()]
+    assert (first["text"], offered(first)[:2]) == ("", ["b", "c"])
+    assert (saved["text"], saved["parent_id"], saved["branch_position"]) == ("ca", 1, 0)
+    later = [json.loads(line) for line in ramify("tokens", "--completion", "1:1", "--json", stdin="q\n").stdout.splitlines()]
+    assert (later[0]["text"], later[0]["token_ids"], offered(later[0])) == ("b", [1], ["c", "<eos>"])
+
+
+def test_where_it_begins_is_said_once_and_must_be_there(ramify: Run) -> None:
+    assert ramify("completions", "generate", "1", "--quiet").exit_code == 0
+    refused = {
+        (): "give a SAMPLE, or --completion ID[:PLACE]",
+        ("1", "--completion", "1"): "not both",
+        ("--completion", "1:x"): "'1:x' is no place in a completion",
+        ("--completion", "9:1"): "there is no completion 9",
+        ("--completion", "1:7"): "position is 7; completion 1 has 3 tokens under scripted, so 0 to 3",
+        ("--completion", "1"): "completion 1 was ended by EOS",
+        ("--completion", "1:1", "--prefill", "b"): "leave one of them out",
+    }
+    for arguments, why in refused.items():
+        result = ramify("tokens", *arguments, stdin="q\n")
+        assert (result.exit_code, why in result.stderr) == (2, True), (arguments, result.stderr)

@@ -256,6 +256,12 @@ def test_an_unknown_setting_is_refused_with_the_nearest_known_one() -> None:
     assert "the settings are max_new_tokens" in str(refusal(xyzzy=1))
 
 
+@pytest.mark.parametrize("given", [{1: 2}, [("top_k", 5)], "top_k", None])
+def test_settings_that_are_no_object_of_names_are_refused(given: Any) -> None:
+    with pytest.raises(ConfigError, match="must be an object of names and values"):
+        GenerationConfig.from_dict(given)
+
+
 def test_settings_are_given_by_name() -> None:
     with pytest.raises(ConfigError, match=r"0\.7 has none"):
         GenerationConfig(*[0.7])

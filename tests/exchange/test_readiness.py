@@ -1,7 +1,12 @@
 """What a facet could send out, and the pages that say so."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from ramify.errors import InputError
 from ramify.exchange.exporting import export
 from ramify.exchange.readiness import distribution, readiness
 from ramify.exchange.readiness_page import as_html, as_markdown
@@ -47,6 +52,38 @@ def test_every_sample_that_waits_is_named_and_the_page_lists_twenty(db: Database
     report = readiness(db, "f")
     assert report.kinds["sft"].waiting == {"not rated": list(range(1, 26))}
     assert ", 19, 20 …" in as_html(report)
+
+
+@pytest.mark.parametrize(
+    ("changes", "rows"),
+    [
+        ({"filter": {"field": "mean_logprob", "op": ">=", "value": -1.2}}, 1),
+        ({"percentile": 60.0}, 2),
+        ({"max_tokens": 5}, 0),
+        ({"max_tokens": 6}, 3),
+    ],
+)
+def test_a_template_says_all_that_it_says_to_an_export(db: Database, tmp_path: Path, changes: dict[str, Any], rows: int) -> None:
+    fill(db)
+    template = ExportTemplate(kind="sft", facets=(FacetShare(name="f<b>"),), **changes)
+
+    def count(model: str, prompt: object, text: str) -> int:
+        return len(f"q{text}") + 1
+
+    report = readiness(db, "f<b>", template=template, count_tokens=count)
+    dry = export(db, template, tmp_path / "sft.jsonl", dry_run=True, count_tokens=count)
+    assert (report.kinds["sft"].rows, dry.rows) == (rows, rows)
+    assert report.kinds["sft"].reasons == dry.facets[0].reasons
+
+
+def test_a_template_that_needs_what_is_not_there_is_refused(db: Database) -> None:
+    fill(db)
+    template = ExportTemplate(kind="sft", facets=(FacetShare(name="f<b>"),), max_tokens=5)
+    with pytest.raises(InputError, match="max_tokens needs the target's tokenizer"):
+        readiness(db, "f<b>", template=template)
+    unmeasured = replace(template, max_tokens=None, percentile=10.0, target_model="other")
+    with pytest.raises(InputError, match="percentile needs logprobs under other"):
+        readiness(db, "f<b>", template=unmeasured)
 
 
 def test_a_distribution_counts_every_value_once() -> None:

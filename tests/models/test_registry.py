@@ -113,7 +113,11 @@ def test_local_entries_are_written_as_before_remote_ones_existed(settings: Setti
         ("min", ModelNotFoundError, "no model is named 'min'; did you mean 'mine' or 'tiny'? Known are tiny, mine."),
         ("tinny", ModelNotFoundError, "did you mean 'tiny'?"),
         ("zzz", ModelNotFoundError, "no model is named 'zzz'; Known are tiny, mine."),
-        ("ollama:some", UnsupportedError, "this version runs local models in Hugging Face format or as gguf:PATH"),
+        (
+            "ollama:some:1b",
+            UnsupportedError,
+            "models add NAME openai:some:1b --base-url http://localhost:11434/v1 --dialect ollama",
+        ),
         ("openai:", InputError, "'openai:' names no remote model"),
         ("openai: gpt", InputError, "'openai: gpt' names no remote model"),
     ],
@@ -144,7 +148,12 @@ def test_names_that_cannot_be_given_are_refused(settings: Settings, model: Path)
         registry.remove("tiny")
     with pytest.raises(ModelNotFoundError, match="no model is named 'mime'; did you mean 'mine'"):
         registry.remove("mime")
+    with pytest.raises(UnsupportedError, match="models add NAME openai:llama3 --base-url"):
+        registry.add("other", "ollama:llama3")
     assert registry.add("mine", "org/name", replace=True).target == "hf:org/name"
+    registry.remove("mine")
+    with pytest.raises(ModelNotFoundError, match="no model is named 'mime'; no name was added; tiny is built in"):
+        registry.remove("mime")
 
 
 def test_a_damaged_file_is_named_and_kept(settings: Settings, model: Path) -> None:

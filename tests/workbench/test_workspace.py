@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from ramify.engine.model import Model
 from ramify.errors import InputError
-from ramify.models.scripted import ScriptedBackend
+from ramify.models.scripted import ScriptedBackend, ScriptedTokenizer
 from ramify.workbench.workspace import Workspace
 from workbench.test_making_completions import TABLE
 
@@ -34,6 +35,46 @@ def test_one_completion_or_a_list(ws: Workspace, model: Model) -> None:
     both = ws.generate(sample, model=[model, model], max_new_tokens=1)
     assert isinstance(both, list)
     assert [record.text for record in both] == ["b", "b"]
+
+
+def test_one_goes_on_as_one_or_as_a_list(ws: Workspace, model: Model) -> None:
+    cut = ws.generate(ws.samples.add("a"), model=model, max_new_tokens=1)
+    assert not isinstance(cut, list)
+    several = ws.continue_(cut, model=model, n=3, do_sample=True, seed=1)
+    assert isinstance(several, list)
+    assert [(record.seed, record.parent_id) for record in several] == [(1, cut.id), (2, cut.id), (3, cut.id)]
+    one = ws.continue_(cut, model=model)
+    assert not isinstance(one, list)
+    assert one.text == "bc"
+
+
+def test_a_completion_is_branched_at_a_token_and_picked_on(ws: Workspace, model: Model) -> None:
+    parent = ws.generate(ws.samples.add("a"), model=model)
+    assert not isinstance(parent, list)
+    with ws.branch(parent, 0, model=model) as session:
+        assert [each.text for each in session.candidates(2).shown] == ["b", "c", "<eos>"]
+        session.pick(2)
+        session.finish()
+        child = session.save()
+    assert (child.text, child.parent_id, child.branch_position) == ("ca", parent.id, 0)
+    with pytest.raises(InputError, match="was ended by EOS"):
+        ws.branch(parent, model=model)
+
+
+def test_under_another_model_each_part_keeps_its_origin_by_its_own_tokens(ws: Workspace, model: Model) -> None:
+    sample = ws.samples.add("a")
+    with ws.token_by_token(sample, model=model) as session:
+        session.pick(1)
+        session.type("c")
+        parent = session.save()
+    # The same text under other ids: the parent's ids are of other words here.
+    backend = ScriptedBackend({"abc": {"<eos>": 1.0}}, ScriptedTokenizer(("b", "xx", "c", "a")))
+    backend.info = replace(backend.info, name="other", fingerprint="other")
+    other = Model(backend)
+    ws._models[parent.model] = model
+    with ws.branch(parent, model=other) as session:
+        assert session.token_ids == (0, 2)
+        assert [(span.start, span.end, span.origin) for span in session.spans] == [(0, 1, "picked"), (1, 2, "typed")]
 
 
 def test_a_facet_prefers_what_another_one_does_not_and_everything_is_there_after_reopening(where: str, model: Model) -> None:
@@ -128,3 +169,23 @@ def test_the_target_model_is_the_facet_s_then_its_ancestors_then_the_workspace_s
     ws.model(facet="plain")
     ws.model(facet="legal")
     assert asked == ["big", "tiny", "ours"]
+
+
+def test_a_text_is_not_taken_for_a_list_of_its_letters(ws: Workspace, tmp_path: Path) -> None:
+    sample = ws.samples.add("a")
+    lists = {
+        "tags are 'story'": lambda: ws.tag(sample, add="story"),
+        "tags are 'tale'": lambda: ws.samples.add("b", tags="tale"),
+        "tags is 'story'": lambda: ws.import_files(tmp_path / "x.jsonl", tags="story"),
+        "only is 'fixed'": lambda: ws.import_files(tmp_path / "x.json", only="fixed"),
+        "facets is 'legal'": lambda: ws.export("sft", tmp_path / "x.jsonl", facets="legal"),
+    }
+    for said, wrong in lists.items():
+        with pytest.raises(InputError, match=f"{said}, a text; give a list"):
+            wrong()
+    assert ([each.name for each in ws.tags.list()], ws.samples.count()) == ([], 1)
+
+
+def test_an_unknown_option_of_an_import_is_refused_by_name(ws: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="skipbad=True is no option of an import; they are format, mapping"):
+        ws.import_files(tmp_path / "x.jsonl", skipbad=True)

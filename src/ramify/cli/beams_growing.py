@@ -8,7 +8,7 @@ import typer
 
 from ramify.cli import listing, making, options, render
 from ramify.cli.beams_shown import Tree, TreeOf, leaves, node_of, piece, tree_of
-from ramify.cli.selecting import SampleId, one_completion
+from ramify.cli.selecting import SampleId, place_in
 from ramify.cli.workspace import AsJson, Quiet, Where, model_for, open_models, open_workspace
 from ramify.errors import InputError
 
@@ -118,20 +118,17 @@ def grow(
 
 def at_token(tree: "BeamTree", said: str) -> "BeamNodeRecord":
     """Take a completion, or its first tokens, into the tree. Raises InputError for one of another prompt or prefill."""
-    number, colon, place = said.partition(":")
-    if not number.isdigit() or (colon and not place.isdigit()):
-        raise InputError(f"{said!r} is no place in a completion; give ID, or ID:PLACE for after that many of its tokens")
-    record = one_completion(tree.database, int(number))
+    record, place = place_in(tree.database, said)
     if record.prompt_id != tree.record.prompt_id:
         raise InputError(f"completion {record.id} answers another prompt than tree {tree.id}")
     from ramify.workbench import scoring
 
     ids = scoring.own_ids(tree.database, tree.model, record)
-    end = int(place) if colon else len(ids)
+    end = len(ids) if place is None else place
     filled = tree.record.prefill
     if end > len(ids) or end < len(filled) or ids[: len(filled)] != filled:
         raise InputError(
-            f"completion {record.id} has {len(ids)} tokens and {place or 'its end'} was asked for"
+            f"completion {record.id} has {len(ids)} tokens and {'its end' if place is None else place} was asked for"
             + (f"; the tree's beams begin with a prefill of {len(filled)} tokens, and so must it" if filled else "")
         )
     own = ids == record.token_ids

@@ -22,9 +22,11 @@ LMEVAL, JUDGING, RECORDS = "lm-evaluation-harness", "Judgements", "Records"
 @app.command("import")
 def import_(
     files: Annotated[
-        list[str],
-        typer.Argument(metavar="FILE...", help="Files, folders of data sets, hf:NAME of the hub, or another workspace."),
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="FILE...", help="Files, folders of data sets, hf:NAME of the hub, or another workspace.", show_default=False
+        ),
+    ] = None,
     format: Annotated[
         str | None, typer.Option("--as", metavar="FORMAT", help="What they are; unset: found out. `--as list` names the formats.")
     ] = None,
@@ -122,6 +124,8 @@ def import_(
     if format == "list":
         listing.columns(("format", "what"), [*FILE_FORMATS.items(), *((each.name, each.what) for each in ROW_FORMATS.values())])
         return
+    if not files:
+        raise InputError("no file was named; give FILE…, or `--as list` for what can be read")
     options = ImportOptions(
         format=format,
         mapping=_mapping(map or []),

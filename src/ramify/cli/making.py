@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ramify.workbench.drafts import Draft
     from ramify.workbench.remote_writing import RemoteDraft
 
-__all__ = ["COMMANDS", "show"]
+__all__ = ["COMMANDS", "codec_of", "show"]
 
 Models = Annotated[
     list[str] | None,
@@ -180,12 +180,14 @@ def continue_(
             (loaded,) = stack.enter_context(open_any([model_for(database, model, maker=parent)], how))
             from ramify.workbench import generation
 
-            def codec() -> "TextCodec":
-                """That of the model whose ids the parent has."""
-                return stack.enter_context(options.open_model(model_for(database, None, maker=parent))).codec
-
+            codec = codec_of(database, parent, stack)
             for made in generation.continue_completion(database, loaded, parent, config, codec=codec):
                 show(made, as_json=as_json, quiet=quiet)
+
+
+def codec_of(database: "Database", completion: "CompletionRecord", stack: contextlib.ExitStack) -> "Callable[[], TextCodec]":
+    """What gives the tokenizer of a completion's own model, loaded when it is asked for, for as long as `stack` is open."""
+    return lambda: stack.enter_context(options.open_model(model_for(database, None, maker=completion))).codec
 
 
 def write(

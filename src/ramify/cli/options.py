@@ -84,7 +84,7 @@ def model_option(help: str) -> Any:
     return _model_option("--model", "-m", metavar="NAME", help=help)
 
 
-ModelName = Annotated[str, model_option("A name of `ramify models list`, a folder, or hf:org/name.")]
+ModelName = Annotated[str, model_option("A name of `ramify models list`, a folder, gguf:PATH, or hf:org/name.")]
 ImportFolders = Annotated[
     list[Path] | None,
     typer.Option(

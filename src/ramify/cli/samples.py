@@ -1,6 +1,9 @@
 """`ramify samples`: fixed prompts and what is known about them."""
 
-from typing import Annotated, Any
+import hashlib
+import mimetypes
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +28,9 @@ from ramify.cli.selecting import (
 from ramify.cli.workspace import AsJson, Where, open_workspace
 from ramify.errors import InputError
 
+if TYPE_CHECKING:
+    from ramify.store.records import ImageRecord
+
 __all__ = ["app"]
 
 app = typer.Typer(
@@ -39,6 +45,7 @@ EXAMPLES = {"hedgehog": prompts.HEDGEHOG, "payment": prompts.PAYMENT}
 Title = Annotated[str | None, typer.Option("--title", metavar="TEXT", help="A name for people.")]
 Group = Annotated[str | None, typer.Option("--group", metavar="PATH", help='Where it belongs, such as "letters/legal".')]
 Notes = Annotated[str | None, typer.Option("--notes", metavar="TEXT", help="For people; no model sees them.")]
+IMAGE = "An image that belongs to it, which stays where it is"
 
 
 @app.command()
@@ -56,6 +63,9 @@ def add(
     group: Group = None,
     notes: Notes = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", metavar="NAME", help="A tag; may be repeated.")] = None,
+    image: Annotated[
+        list[str] | None, typer.Option("--image", metavar="FILE|URL", help=f"{IMAGE}; may be repeated. No model sees it.")
+    ] = None,
     as_json: AsJson = False,
     workspace: Where = None,
 ) -> None:
@@ -69,8 +79,11 @@ def add(
         raise InputError(f"there is no example {example!r}; there are {', '.join(EXAMPLES)}")
     else:
         given = EXAMPLES[example]
+    images = [_image(each) for each in image or ()]
     with open_workspace(workspace) as database:
-        record = database.samples.add(given, title=title or "", group=group or "", notes=notes or "", tags=tag or ())
+        record = database.samples.add(
+            given, title=title or "", group=group or "", notes=notes or "", tags=tag or (), images=images
+        )
     if as_json:
         listing.print_json(record)
     else:
@@ -118,6 +131,7 @@ def show(sample: SampleId, as_json: AsJson = False, workspace: Where = None) -> 
             "group": record.group,
             "tags": ", ".join(record.tags),
             "notes": record.notes,
+            "images": ", ".join(each.path for each in record.images),
             "revision": f"{record.revision} of {len(revisions)}" if len(revisions) > 1 else None,
             "archived": "yes" if record.archived else None,
             "hidden": "yes" if record.hidden else None,
@@ -136,12 +150,26 @@ def show(sample: SampleId, as_json: AsJson = False, workspace: Where = None) -> 
 
 
 @app.command()
-def edit(sample: SampleId, title: Title = None, group: Group = None, notes: Notes = None, workspace: Where = None) -> None:
+def edit(
+    sample: SampleId,
+    title: Title = None,
+    group: Group = None,
+    notes: Notes = None,
+    image: Annotated[
+        list[str] | None,
+        typer.Option("--image", metavar="FILE|URL", help=f"{IMAGE}, in place of those it has; may be repeated, empty for none."),
+    ] = None,
+    workspace: Where = None,
+) -> None:
     """Change what surrounds the prompt."""
-    if title is None and group is None and notes is None:
-        raise InputError("nothing was given to change; give --title, --group or --notes")
+    if title is None and group is None and notes is None and not image:
+        raise InputError("nothing was given to change; give --title, --group, --notes or --image")
+    images = [_image(each) for each in image or () if each]
     with open_workspace(workspace) as database:
-        database.samples.edit(sample, title=title, group=group, notes=notes)
+        with database.action("edit sample", str(sample)):
+            database.samples.edit(sample, title=title, group=group, notes=notes)
+            if image:
+                database.samples.attach(sample, images)
         listing.echo(f"sample {sample} is changed")
 
 
@@ -201,3 +229,20 @@ def delete(samples: SampleIds, workspace: Where = None) -> None:
         ids = [each.id for each in all_samples(database, samples)]
         database.samples.delete(ids)
         listing.echo(f"{many('sample', ids)} deleted; `ramify undo` brings back")
+
+
+def _image(said: str) -> "ImageRecord":
+    """A file with its type and hash, an address as it is. Raises InputError for what is neither, or is no image."""
+    from ramify.store.records import ImageRecord
+
+    media_type = mimetypes.guess_type(said)[0] or ""
+    if "://" in said:
+        return ImageRecord(path=said, media_type=media_type)
+    file = Path(said).expanduser()
+    if not file.is_file():
+        raise InputError(f"there is no file {said!r}; give an image's file or its address")
+    if not media_type.startswith("image/"):
+        raise InputError(f"{said!r} is no image by its name; it must end as one does, such as .png or .jpg")
+    with file.open("rb") as content:
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    return ImageRecord(path=str(file.absolute()), media_type=media_type, sha256=found)

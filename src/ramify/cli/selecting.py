@@ -32,6 +32,7 @@ __all__ = [
     "conditions",
     "many",
     "one_completion",
+    "place_in",
     "read_filter",
 ]
 
@@ -86,6 +87,14 @@ def _check(wanted: Sequence[int], found: Sequence[int], kind: str) -> None:
 def one_completion(database: "Database", completion_id: int) -> "CompletionRecord":
     """Raises NotFoundError."""
     return all_completions(database, [completion_id])[0]
+
+
+def place_in(database: "Database", said: str) -> "tuple[CompletionRecord, int | None]":
+    """ID or ID:PLACE: the completion, and after how many of its tokens. Raises InputError, NotFoundError."""
+    number, colon, place = said.partition(":")
+    if not number.isdecimal() or (colon and not place.isdecimal()):
+        raise InputError(f"{said!r} is no place in a completion; give ID, or ID:PLACE for after that many of its tokens")
+    return one_completion(database, int(number)), int(place) if colon else None
 
 
 def many(kind: str, ids: Sequence[int]) -> str:

@@ -1,5 +1,6 @@
 """`ramify tokens`: a completion picked token by token, in a terminal or through a pipe."""
 
+import contextlib
 import json
 import math
 import sys
@@ -10,7 +11,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from ramify.cli import listing, making, options, render
-from ramify.cli.selecting import SampleId
+from ramify.cli.selecting import place_in
 from ramify.cli.steps import TAIL, Steps, unescaped
 from ramify.cli.workspace import Quiet, Where, model_for, open_models, open_workspace
 from ramify.errors import InputError
@@ -40,7 +41,14 @@ q          leave without saving (so does the end of input)
 @options.takes_settings
 @options.takes_model
 def tokens(
-    sample: SampleId,
+    sample: Annotated[
+        int | None,
+        typer.Argument(metavar="[SAMPLE]", help="A sample's id, as `ramify samples list` prints it.", show_default=False),
+    ] = None,
+    completion: Annotated[
+        str | None,
+        typer.Option("--completion", metavar="ID[:PLACE]", help="Begin with a completion's tokens, or its first PLACE ones."),
+    ] = None,
     prefill: making.Prefill = None,
     facet: making.Facet = None,
     shown: Annotated[int, typer.Option("--show", metavar="N", help="How many candidates; every EOS comes on top.")] = 12,
@@ -49,13 +57,16 @@ def tokens(
     ] = False,
     quiet: Quiet = False,
     workspace: Where = None,
-    model: Annotated[str | None, options.model_option("Unset: the facet's target, else the workspace's.")] = None,
+    model: Annotated[
+        str | None,
+        options.model_option("Unset: the facet's target, else the one that made the completion, else the workspace's."),
+    ] = None,
     preset: options.PresetName = None,
     *,
     settings: dict[str, Any],
     how: dict[str, Any],
 ) -> None:
-    """Make a completion token by token: the model proposes, you pick.
+    """Make a completion token by token: the model proposes, you pick; after a sample's prompt, or from a token of a completion.
 
     A line from standard input is a step; ? lists them. Probabilities are the model's own, at temperature 1; the settings
     are for g, with which the model writes the rest.
@@ -65,14 +76,24 @@ def tokens(
         raise InputError(f"--show is {shown}; it must be at least 1")
     if config.num_return_sequences > 1:
         raise InputError(f"num_return_sequences is {config.num_return_sequences}; one completion is made here")
+    if (sample is None) == (completion is None):
+        raise InputError("give a SAMPLE, or --completion ID[:PLACE] to branch from a completion; not both, not neither")
+    if completion is not None and prefill is not None:
+        raise InputError("--prefill is what follows a sample's prompt, and --completion begins elsewhere; leave one of them out")
     with open_workspace(workspace) as database:
-        record = database.samples.get(sample)
+        record = None if sample is None else database.samples.get(sample)
+        parent, place = (None, None) if completion is None else place_in(database, completion)
         if facet is not None:
             database.facets.get(facet)
-        with open_models([model_for(database, model, facet=facet)], how) as (loaded,):
+        with contextlib.ExitStack() as stack:
+            (loaded,) = stack.enter_context(open_models([model_for(database, model, facet=facet, maker=parent)], how))
+            from ramify.workbench.beginnings import inside
             from ramify.workbench.token_by_token import TokenByToken
 
-            with TokenByToken(database, loaded, record, prefill=prefill) as making_one:
+            start: Any = record
+            if parent is not None:
+                start = inside(database, loaded, parent, place, codec=making.codec_of(database, parent, stack))
+            with TokenByToken(database, loaded, start, prefill=prefill) as making_one:
                 saved = Picking(making_one, loaded, config, shown, as_json=as_json, quiet=quiet).run(
                     f"{loaded.info.name}; ? lists the steps, s saves, q leaves"
                 )

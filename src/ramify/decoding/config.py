@@ -379,7 +379,9 @@ class GenerationConfig:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         """The one way from JSON to a config; unknown keys are refused with the nearest known one."""
-        return cls(**dict(fields))
+        if not isinstance(fields, Mapping) or not all(isinstance(name, str) for name in fields):
+            raise ConfigError(f"the settings are {_shown(fields)}; they must be an object of names and values")
+        return cls(**fields)
 
     def to_dict(self) -> dict[str, Any]:
         """Only what differs from the defaults, JSON-serialisable; `from_dict` gives an equal config back.

@@ -66,6 +66,9 @@ class ImportOptions:
     password: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("tags", "only", "datasets"):
+            if isinstance(getattr(self, name), str):  # It would be taken for a list of its letters.
+                raise InputError(f"{name} is {getattr(self, name)!r}, a text; give a list, such as [{getattr(self, name)!r}]")
         for name in ("good_rating", "bad_rating"):
             if not 0 <= getattr(self, name) <= 10:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be from 0 to 10")

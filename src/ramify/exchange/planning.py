@@ -21,7 +21,7 @@ from ramify.store.prompts import prompt_columns
 from ramify.store.records import Prompt
 from ramify.store.walking import Candidate, count_samples, mean_at, prompts_of, texts_of, walk
 
-__all__ = ["WAITING", "CountTokens", "FacetReport", "Plan", "Planned", "make_plan"]
+__all__ = ["WAITING", "CountTokens", "FacetReport", "Plan", "Planned", "make_plan", "matching", "rules_of"]
 
 CountTokens = Callable[[str, Prompt, str], int]
 """(model's name, prompt, completion) → how many tokens both have for it."""
@@ -103,23 +103,18 @@ def make_plan(
     told: Callable[[int, int], None] | None = None,
 ) -> Plan:
     """Raises InputError where max_tokens is asked for and nobody counts, and for prompts of two kinds in one file."""
-    if template.max_tokens is not None and count_tokens is None:
-        raise InputError("max_tokens needs the target's tokenizer, and none was given")
     plan, used = Plan(), set[int]()
     total = count_samples(connection) * max(1, len(template.facets))
-    matches = _matching(database, template)
+    matches = matching(database, template)
     shares: Sequence[FacetShare | None] = template.facets or (None,)
     for share in shares:
         facet = None if share is None else database.facets.effective(share.name)
         target = _target(database, template, facet)
-        lowest = None if template.percentile is None else mean_at(connection, target, template.percentile, fingerprint)
-        if template.percentile is not None and lowest is None:
-            raise InputError(f"percentile needs logprobs under {target}, and it measured nothing yet; `ramify score` measures")
-        rules = replace(Rules.of(template, facet, target, lowest), matches=matches)
+        rules = rules_of(connection, template, facet, target, matches=matches, fingerprint=fingerprint, count_tokens=count_tokens)
         report = FacetReport(facet="" if share is None else share.name, target_model=target)
         plan.facets.append(report)
         plan.begin(report.facet)
-        _plan_facet(connection, database, plan, rules, template, share, report, used, fingerprint, count_tokens, told, total)
+        _plan_facet(connection, database, plan, rules, template, share, report, used, fingerprint, told, total)
     _check_prompts(plan, template)
     return plan
 
@@ -142,13 +137,10 @@ def _plan_facet(
     report: FacetReport,
     used: set[int],
     fingerprint: str | None,
-    count_tokens: CountTokens | None,
     told: Callable[[int, int], None] | None,
     total: int,
 ) -> None:
     order = "oldest" if share is None else share.order
-    fits = None if template.max_tokens is None else _fits(connection, rules.target_model, template.max_tokens, count_tokens)
-    rules = rules if fits is None else replace(rules, fits=fits)
     numbers, ends = array("q"), array("q")
     kinds = bytearray()
     done = len(plan.facets) - 1
@@ -204,8 +196,31 @@ def _plan_facet(
         report.reasons["beyond the facet's count or share"] += len(ends) - most
 
 
-def _matching(database: Database, template: ExportTemplate) -> Callable[[int], bool] | None:
-    """Which completions (of prompts, samples) the filter lets through, as a question of their ids."""
+def rules_of(
+    connection: Connection,
+    template: ExportTemplate,
+    facet: EffectiveFacet | None,
+    target: str,
+    *,
+    matches: Callable[[int], bool] | None = None,
+    fingerprint: str | None = None,
+    count_tokens: CountTokens | None = None,
+) -> Rules:
+    """What counts under a facet, with all that has to be looked up for it. Raises InputError where max_tokens is asked for and
+    nobody counts, and for a percentile of what the target did not measure."""
+    lowest = None if template.percentile is None else mean_at(connection, target, template.percentile, fingerprint)
+    if template.percentile is not None and lowest is None:
+        raise InputError(f"percentile needs logprobs under {target}, and it measured nothing yet; `ramify score` measures")
+    fits = None
+    if template.max_tokens is not None:
+        if count_tokens is None:
+            raise InputError("max_tokens needs the target's tokenizer, and none was given")
+        fits = _fits(connection, target, template.max_tokens, count_tokens)
+    return replace(Rules.of(template, facet, target, lowest), matches=matches, fits=fits)
+
+
+def matching(database: Database, template: ExportTemplate) -> Callable[[int], bool] | None:
+    """Which completions (of prompts, samples) the filter lets through, as a question of their ids; None where there is none."""
     if template.filter is None:
         return None
     wanted = parse(template.filter)
@@ -213,9 +228,7 @@ def _matching(database: Database, template: ExportTemplate) -> Callable[[int], b
     return frozenset(every(wanted, archived=None, hidden=None)).__contains__
 
 
-def _fits(connection: Connection, model: str, most: int, count_tokens: CountTokens | None) -> Callable[[Candidate], bool]:
-    assert count_tokens is not None
-
+def _fits(connection: Connection, model: str, most: int, count_tokens: CountTokens) -> Callable[[Candidate], bool]:
     def fits(each: Candidate) -> bool:
         prompt = prompts_of(connection, [each.prompt_id])[each.prompt_id]
         return count_tokens(model, prompt, texts_of(connection, [each.id])[each.id].text) <= most

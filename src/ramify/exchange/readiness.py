@@ -3,10 +3,10 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ramify.exchange.planning import WAITING
+from ramify.exchange.planning import WAITING, CountTokens, matching, rules_of
 from ramify.exchange.selection import Pick, Rules, select
 from ramify.exchange.templates import ExportTemplate, FacetShare
 from ramify.store.database import Database
@@ -110,10 +110,13 @@ def readiness(
     template: ExportTemplate | None = None,
     target_model: str | None = None,
     fingerprint: str | None = None,
+    count_tokens: CountTokens | None = None,
     told: Callable[[int, int], None] | None = None,
 ) -> Readiness:
-    """Look through all samples under a facet. template: its thresholds and permissions instead of the facet's own; its kind and
-    form do not matter. Raises NotFoundError for a facet that is not there.
+    """Look through all samples under a facet. template: its thresholds, permissions and filter instead of the facet's own; its
+    kind, form, facets and split do not matter. count_tokens: for its max_tokens.
+
+    Raises NotFoundError for a facet that is not there, and InputError as an export under the template would.
     """
     effective = database.facets.effective(facet)
     target = target_model or (template.target_model if template else None) or effective.target_model
@@ -123,9 +126,16 @@ def readiness(
         thresholds={name: getattr(effective, name) for name in ("good_rating", "bad_rating", "min_logprob", "mean_logprob")},
         kinds={kind: KindReady(kind=kind) for kind in KINDS},
     )
-    rules = {kind: Rules.of(_for(template, kind, facet), effective, target) for kind in KINDS}
+    told_of = {kind: _for(template, kind, facet) for kind in KINDS}
+    matches = matching(database, told_of["sft"])
     tokens, ratings, means, least = list[float](), list[float](), list[float](), list[float]()
     with database.reading() as connection:
+        rules = {
+            kind: rules_of(
+                connection, each, effective, target, matches=matches, fingerprint=fingerprint, count_tokens=count_tokens
+            )
+            for kind, each in told_of.items()
+        }
         total = count_samples(connection)
         found = walk(connection, database, facet=facet, scored_by=target, fingerprint=fingerprint)
         for count, sample in enumerate(found, start=1):
@@ -142,12 +152,8 @@ def readiness(
 
 
 def _for(template: ExportTemplate | None, kind: str, facet: str) -> ExportTemplate:
-    from dataclasses import replace
-
     share = (FacetShare(name=facet),)
-    if template is None:
-        return ExportTemplate(kind=kind, facets=share)
-    return replace(template, kind=kind, form="trl", facets=share, percentile=None, max_tokens=None)
+    return ExportTemplate(kind=kind, facets=share) if template is None else replace(template, kind=kind, form="trl", facets=share)
 
 
 def _count(

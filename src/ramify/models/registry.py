@@ -31,7 +31,7 @@ __all__ = ["BUILT_IN", "NAME", "Entry", "Fingerprint", "Registry", "check_name",
 
 BUILT_IN = {"tiny": "the embedded model: short stories and small structured requests, shipped in the package"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*")
-LATER = ("ollama:",)
+OLLAMA = "ollama:"
 REMOTE = re.compile(r"(openai|anthropic):(?=\S)[^\x00-\x1f\x7f]*\S")
 FORMAT = 1
 
@@ -103,11 +103,8 @@ class Registry:
             return known[name]
         if _is_far(name):
             return Entry(name=name, target=_remote(name), endpoint=_spoken(name, Endpoint()))
-        if name.startswith(LATER):
-            raise UnsupportedError(
-                f"{name!r}: this version runs local models in Hugging Face format or as gguf:PATH, and remote ones as "
-                "openai:NAME or anthropic:NAME; give a folder, a registered name, or a hub name such as hf:org/name"
-            )
+        if name.startswith(OLLAMA):
+            raise _of_ollama(name)
         if (
             name.startswith("hf:")
             or gguf_files.is_gguf(name)
@@ -145,8 +142,8 @@ class Registry:
             )
         if entry.endpoint is not None:
             raise UnsupportedError(
-                f"{str(name)!r} is a remote model ({entry.target}) and has no files here; it completes and streams "
-                "(ramify.models.remote.connect), and gives no branches, logits or training"
+                f"{str(name)!r} is a remote model ({entry.target}) and has no files here, so it gives no branches, logits or "
+                "training; `ramify completions generate` asks it, as Workspace.generate and ramify.models.remote.connect do"
             )
         if entry.name in BUILT_IN and not Path(entry.target).is_dir():
             raise ModelNotFoundError(
@@ -231,7 +228,11 @@ class Registry:
         with self._changing() as entries:
             if name not in entries:
                 alike = difflib.get_close_matches(name, entries, n=3, cutoff=0.5)
-                hint = f"did you mean {' or '.join(map(repr, alike))}?" if alike else f"names are {', '.join(entries) or 'none'}"
+                hint = (
+                    f"did you mean {' or '.join(map(repr, alike))}?"
+                    if alike
+                    else (f"added names are {', '.join(entries)}" if entries else "no name was added; tiny is built in")
+                )
                 raise ModelNotFoundError(f"no model is named {name!r}; {hint}")
             return entries.pop(name)
 
@@ -239,6 +240,8 @@ class Registry:
         text = str(target)
         if gguf_files.is_gguf(text):
             return f"{gguf_files.PREFIX}{gguf_files.read(text).path}"
+        if text.startswith(OLLAMA):
+            raise _of_ollama(text)
         path = Path(text).expanduser()
         if not text.startswith("hf:") and path.exists():
             return str(path.resolve())
@@ -281,6 +284,13 @@ def is_remote(name: str, *, settings: Settings | None = None) -> bool:
 
 def _is_far(target: str) -> bool:
     return target.startswith(tuple(f"{provider}:" for provider in PROVIDERS))
+
+
+def _of_ollama(target: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"{target!r}: Ollama speaks OpenAI's protocol, and where it listens must be said; give it a name: `ramify models add "
+        f"NAME openai:{target.removeprefix(OLLAMA) or 'MODEL'} --base-url http://localhost:11434/v1 --dialect ollama`"
+    )
 
 
 def _remote(target: str) -> str:

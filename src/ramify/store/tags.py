@@ -76,7 +76,7 @@ class Tags:
 
         Returns how many samples and completions changed.
         """
-        wanted = list(dict.fromkeys(names))
+        wanted = _listed(names)
         changed: set[tuple[str, int]] = set()
         with self.database.action("put tags", ", ".join(wanted)) as action:
             for name in set(wanted) - set(self._find(action, wanted)):
@@ -101,7 +101,7 @@ class Tags:
         completions: Sequence[CompletionRecord | int] = (),
     ) -> int:
         """Take tags off; what does not carry one stays as it is. Returns how many samples and completions changed."""
-        wanted = list(dict.fromkeys(names))
+        wanted = _listed(names)
         changed: set[tuple[str, int]] = set()
         with self.database.action("take tags", ", ".join(wanted)) as action:
             for tag in self._find(action, wanted).values():
@@ -124,6 +124,13 @@ class Tags:
             query = select(column, link.c.id).where(link.c.tag_id == tag_id, column.in_(part))
             found.update({row[0]: row[1] for row in action.connection.execute(query)})
         return found
+
+
+def _listed(names: Iterable[str]) -> list[str]:
+    """Each once. Raises InputError for a text: it would be taken for a list of its letters."""
+    if isinstance(names, str):
+        raise InputError(f"tags are {names!r}, a text; give a list of names, such as [{names!r}]")
+    return list(dict.fromkeys(names))
 
 
 def _links(

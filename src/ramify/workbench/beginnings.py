@@ -63,7 +63,7 @@ def inside(
     *,
     picked: Sequence[int] = (),
     typed: str = "",
-    codec: "Callable[[], TextCodec] | None" = None,
+    codec: "Callable[[], TextCodec]",
     measures: bool = True,
 ) -> Beginning:
     """The first `position` tokens of a completion (all by default), then these; every one keeps its origin.
@@ -91,7 +91,7 @@ def inside(
     prompt_ids = model.ids_of(prompt_of(database, parent))[0]
     spans = [SpanRecord(s.start, min(s.end, at), s.origin) for s in parent.spans if s.start < at] if same else []
     if not same and at:
-        spans = in_tokens(model.codec, kept, parent.text, in_characters(parent, codec or (lambda: model.codec)))
+        spans = in_tokens(model.codec, kept, parent.text, in_characters(parent, codec))
     if new:
         spans.append(SpanRecord(at, at + len(new), "picked" if picked else "typed"))
     measured = _measured(database, model, parent, at) if same and measures else ()

@@ -6,7 +6,7 @@ from typing import Self
 from ramify.engine.model import Model
 from ramify.store.database import Database
 from ramify.store.records import SampleRecord
-from ramify.workbench.beginnings import after_prompt
+from ramify.workbench.beginnings import Beginning, after_prompt
 from ramify.workbench.token_branching import Picking
 
 __all__ = ["Candidate", "Candidates", "TokenByToken"]
@@ -32,10 +32,13 @@ class Candidates:
 
 
 class TokenByToken(Picking):
-    """A completion in the making, after a sample's prompt. `pick`, `type`, `undo`, `finish`, then `save`."""
+    """A completion in the making, after a sample's prompt or inside another. `pick`, `type`, `undo`, `finish`, then `save`."""
 
-    def __init__(self, database: Database, model: Model, sample: SampleRecord, *, prefill: str | None = None) -> None:
-        super().__init__(database, model, after_prompt(model, sample, prefill))
+    def __init__(self, database: Database, model: Model, start: SampleRecord | Beginning, *, prefill: str | None = None) -> None:
+        """prefill: what it begins with, after a sample's prompt."""
+        if isinstance(start, SampleRecord):
+            start = after_prompt(model, start, prefill)
+        super().__init__(database, model, start)
 
     def candidates(self, k: int = 20, *, search: str | None = None) -> Candidates:
         """The k likeliest next tokens and every EOS, best first; with `search`, the likeliest whose text contains it."""

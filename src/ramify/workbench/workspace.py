@@ -1,6 +1,7 @@
 """A workspace in the hand: the store's repositories, the loaded models, and what needs both."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -17,10 +18,19 @@ from ramify.models.base import TextCodec
 from ramify.models.registry import is_remote
 from ramify.models.remote import Remote, connect
 from ramify.store.database import Database
-from ramify.store.records import ActionRecord, CompletionRecord, FacetRecord, LogprobsRecord, PreferenceRecord, SampleRecord
+from ramify.store.records import (
+    ActionRecord,
+    CompletionRecord,
+    FacetRecord,
+    LogprobsRecord,
+    PreferenceRecord,
+    Prompt,
+    SampleRecord,
+)
 from ramify.workbench import editing, generation, scoring
 from ramify.workbench.asking import ALTERNATIVES, AnyModel
 from ramify.workbench.beam_tree import BeamTree
+from ramify.workbench.beginnings import inside
 from ramify.workbench.blocks import Blocks
 from ramify.workbench.bulk import Bulk, BulkReport, BulkStep, finish
 from ramify.workbench.bulk_lanes import Chosen, bulk_generate, bulk_score
@@ -112,7 +122,7 @@ class Workspace:
     ) -> CompletionRecord | list[CompletionRecord]:
         """A saved completion; with `n`, or several models, a list. Several models, local and remote, work at once."""
         several = n is not None or (model is not None and not isinstance(model, str | AnyModel))
-        settings = _config(config, {**fields, **({"num_return_sequences": n} if n is not None else {})})
+        settings = _config(config, fields, n)
         loaded = [self.model(each, facet=facet) for each in _several(model)]
         found = generation.generate(self.database, loaded, self._sample(sample), settings, prefill=prefill)
         return found if several or len(found) != 1 else found[0]
@@ -137,14 +147,16 @@ class Workspace:
         *,
         model: str | AnyModel | None = None,
         config: GenerationConfig | None = None,
+        n: int | None = None,
         **fields: Any,
-    ) -> CompletionRecord:
-        """Go on where a truncated completion ends, with the model that made it unless another is named."""
+    ) -> CompletionRecord | list[CompletionRecord]:
+        """Go on where a truncated completion ends, with the model that made it unless another is named; with `n` a list."""
         parent = self._completion(completion)
         loaded = self.model(model if model is not None else self._maker(parent))
-        settings = _config(config, fields)
+        settings = _config(config, fields, n)
         codec = partial(self._codec, parent)
-        return generation.continue_completion(self.database, loaded, parent, settings, codec=codec)[0]
+        found = generation.continue_completion(self.database, loaded, parent, settings, codec=codec)
+        return found if n is not None or len(found) != 1 else found[0]
 
     def write(self, sample: SampleRecord | int, text: str, *, model: str = "manual", truncated: bool = False) -> CompletionRecord:
         """Keep a text that was typed, or pasted under the name of what wrote it."""
@@ -167,6 +179,18 @@ class Workspace:
     ) -> TokenByToken:
         """A completion to pick token by token."""
         return TokenByToken(self.database, self._local(model, facet, "token by token"), self._sample(sample), prefill=prefill)
+
+    def branch(
+        self, completion: CompletionRecord | int, position: int | None = None, *, model: str | Model | None = None
+    ) -> TokenByToken:
+        """A completion to pick token by token that begins with the first `position` tokens of another (all by default).
+
+        It is the other's child. model: the one that made it unless another is named. Raises InputError behind an EOS.
+        """
+        parent = self._completion(completion)
+        loaded = self._local(model if model is not None else self._maker(parent), None, "branching from a token")
+        start = inside(self.database, loaded, parent, position, codec=partial(self._codec, parent))
+        return TokenByToken(self.database, loaded, start)
 
     def beam_tree(
         self,
@@ -222,7 +246,7 @@ class Workspace:
         (models, settings, prefill, `run`) goes on where it was cut off, and does nothing where it ended; what was deleted since
         stays deleted. Another `run` makes more.
         """
-        settings = _config(config, {**fields, **({"num_return_sequences": n} if n is not None else {})})
+        settings = _config(config, fields, n)
         loaded = [self.model(each, facet=facet) for each in _several(model)]
         return bulk_generate(self.database, loaded, samples, settings, prefill=prefill, name=run)
 
@@ -292,12 +316,17 @@ class Workspace:
     def import_files(self, *paths: str | Path, **options: Any) -> ImportReport:
         """Bring data sets, benchmarks or another workspace in; the options are those of `ImportOptions`, and `told`."""
         told = options.pop("told", None)
+        known = [each.name for each in fields(ImportOptions)]
+        if unknown := [name for name in options if name not in known]:
+            raise InputError(f"{unknown[0]}={options[unknown[0]]!r} is no option of an import; they are {', '.join(known)}")
         return import_files(self.database, [str(path) for path in paths], ImportOptions(**options), told=told)
 
     def export(self, kind: str | ExportTemplate, out: str | Path, *, facets: Sequence[str] = (), **options: Any) -> ExportReport:
         """Write a training set: by a kind ("sft", "dpo", …) with settings of `ExportTemplate`, by a saved template's name, or by
         a template. overwrite, password, dry_run and told are those of `exporting.export`.
         """
+        if isinstance(facets, str):  # It would be taken for a list of its letters.
+            raise InputError(f"facets is {facets!r}, a text; give a list of names, such as [{facets!r}]")
         how = {name: options.pop(name) for name in ("overwrite", "password", "dry_run", "told") if name in options}
         if isinstance(kind, str):
             template = named_template(self.database, kind, {**options, **({"facets": list(facets)} if facets else {})})
@@ -305,21 +334,19 @@ class Workspace:
             raise InputError("a template says everything itself; change it with dataclasses.replace")
         else:
             template = kind
-        return export(
-            self.database,
-            template,
-            out,
-            count_tokens=token_counter(lambda name: self._local(name, None, "counting tokens")),
-            **how,
-        )
+        return export(self.database, template, out, count_tokens=self._count_tokens, **how)
 
     def readiness(self, facet: str, **options: Any) -> Readiness:
-        """What could go out under a facet, and what could not and why; `readiness_page` makes a page of it."""
-        return readiness(self.database, facet, **options)
+        """What could go out under a facet, and what could not and why: template, target_model, told. `readiness_page` makes a
+        page of it."""
+        return readiness(self.database, facet, count_tokens=self._count_tokens, **options)
 
     def duplicates(self, **options: Any) -> DuplicateReport:
         """Samples or completions that are like each other: measure, near, of."""
         return find_duplicates(self.database, **options)
+
+    def _count_tokens(self, model: str, prompt: Prompt, text: str) -> int:
+        return token_counter(lambda name: self._local(name, None, "counting tokens"))(model, prompt, text)
 
     # What was meant.
 
@@ -346,7 +373,9 @@ def _several(model: str | AnyModel | Sequence[str | AnyModel] | None) -> list[st
     return list(model)
 
 
-def _config(config: GenerationConfig | None, fields: dict[str, Any]) -> GenerationConfig:
+def _config(config: GenerationConfig | None, fields: dict[str, Any], n: int | None = None) -> GenerationConfig:
+    """n: how many completions, where it is said."""
+    fields = fields if n is None else {**fields, "num_return_sequences": n}
     config = GenerationConfig() if config is None else config
     if not isinstance(config, GenerationConfig):
         raise InputError(f"config is a {type(config).__name__}; give a GenerationConfig, or its settings as keywords")

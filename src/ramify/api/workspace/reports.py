@@ -15,6 +15,7 @@ from ramify.api.workspace.tasks import Task, ended
 from ramify.exchange.duplicates import Cluster, DuplicateReport, find_duplicates
 from ramify.exchange.readiness import Distribution, KindReady, Readiness, readiness
 from ramify.exchange.readiness_page import as_html, as_markdown
+from ramify.workbench.exchanging import token_counter
 
 __all__ = ["router"]
 
@@ -25,7 +26,8 @@ class ReadinessBody(Body):
     facet: str
     target_model: str | None = Field(default=None, description="Whose logprobs; null: the facet's target.")
     template: TemplateFields | None = Field(
-        default=None, description="Its thresholds and permissions in place of the facet's own; its kind and form do not matter."
+        default=None,
+        description="Its thresholds, permissions and filter in place of the facet's own; its kind and form do not matter.",
     )
     saved: str | None = Field(default=None, description="A saved template, likewise.")
     wait: bool = Field(default=False, description="Answer at its end; its errors are this route's, and leaving cancels it.")
@@ -128,6 +130,7 @@ async def start_readiness(request: Request, desk: DeskState, body: ReadinessBody
             body.facet,
             template=said,
             target_model=body.target_model,
+            count_tokens=None if said is None or said.max_tokens is None else token_counter(desk.model),
             told=lambda done, total: task.told("looking", done, total),
         )
 

@@ -104,7 +104,7 @@ async def start_session_inside(desk: DeskState, completion_id: Id, body: NewSess
     def started() -> SessionShape:
         parent = desk.database.completions.get(completion_id)
         model = desk.model_for(parent, body.model)
-        start = inside(desk.database, model, parent, body.position)
+        start = inside(desk.database, model, parent, body.position, codec=desk.codec_of(parent))
         return _shape(desk.sessions.put(Picking(desk.database, model, start), parent.sample_id), body.k)
 
     return await desk.waiting(started)

@@ -247,7 +247,7 @@ async def completion_next(
         record = desk.database.completions.get(completion_id)
         loaded = desk.model_for(record, model)
         ids = scoring.own_ids(desk.database, loaded, record)
-        start = inside(desk.database, loaded, record, position, measures=False)
+        start = inside(desk.database, loaded, record, position, codec=desk.codec_of(record), measures=False)
         also = (ids[position],) if position < len(ids) else ()
         filled = sum(span.end - span.start for span in start.spans if span.origin == "prefill")
         prompt, made = (*start.prompt_ids, *start.ids[:filled]), start.ids[filled:]

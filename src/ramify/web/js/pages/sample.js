@@ -146,12 +146,23 @@ function PromptCard({ sample, fixed }) {
   const [revising, setRevising] = useState(false);
   const [notes, setNotes] = useState(sample.notes);
   useEffect(() => setNotes(sample.notes), [sample.notes]);
+  const kept = sample.images.map((each) => each.path).join("\n");
+  const [images, setImages] = useState(kept);
+  useEffect(() => setImages(kept), [kept]);
+  const keepImages = async () => {
+    const wanted = images.split("\n").map((each) => each.trim()).filter(Boolean);
+    if (wanted.join("\n") === kept) return;
+    const told = wanted.map((path) => sample.images.find((each) => each.path === path) ?? { path });
+    await actSeen(sample.version, (version) => api.changeSample(sample.id, { images: told, version }), "Images saved");
+  };
   return html`<section class="card" aria-label="Prompt"><div class="head"><h2>Prompt</h2>${sample.revision > 1 && html`<span class="mark">revision ${sample.revision}</span>`}
       <span class="push"></span><${Button} small kind="quiet" icon="edit" onClick=${() => setRevising(true)}>Revise<//></div>
     <div class="body stack"><div class="prompt-body" tabindex="0" role="group" aria-label="The prompt's text"><${PromptText} prompt=${sample.prompt} /></div>
       <details class="params" open=${Boolean(sample.notes)}><summary><${Icon} name="chevron" size=${13} />Notes</summary>
         <textarea class="textarea" style=${{ marginTop: "8px" }} aria-label="Notes" rows="2" value=${notes} placeholder="For people; no model sees them" onInput=${(/** @type {any} */ event) => setNotes(event.currentTarget.value)}
-          onBlur=${() => notes !== sample.notes && actSeen(sample.version, (version) => api.changeSample(sample.id, { notes, version }), "Notes saved")}></textarea></details></div>
+          onBlur=${() => notes !== sample.notes && actSeen(sample.version, (version) => api.changeSample(sample.id, { notes, version }), "Notes saved")}></textarea></details>
+      <details class="params" open=${Boolean(kept)}><summary><${Icon} name="chevron" size=${13} />Images</summary>
+        <textarea class="textarea" style=${{ marginTop: "8px" }} aria-label="Images" rows="2" value=${images} placeholder="A path or an address a line; the images stay where they are" onInput=${(/** @type {any} */ event) => setImages(event.currentTarget.value)} onBlur=${keepImages}></textarea></details></div>
     ${revising && html`<${Revise} sample=${sample} fixed=${fixed} onClose=${() => setRevising(false)} />`}</section>`;
 }
 
