@@ -13,13 +13,14 @@ import shutil
 from pathlib import Path
 
 from ramify.cli.train import app
+from recipes.tiny.copies import write_copies
 from recipes.tiny.material import write_material
 
 __all__ = ["PACKAGE_FOLDER", "STEPS", "commands", "install"]
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE_FOLDER = ROOT / "src" / "ramify" / "models" / "embedded" / "tiny"
-STEPS = ("material", "tokenizer", "pretrain", "sft", "settle", "install", "evaluate")
+STEPS = ("material", "tokenizer", "copies", "pretrain", "sft", "settle", "install", "evaluate")
 FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 SIZE_LIMIT_BYTES = 16_000_000
 
@@ -29,10 +30,11 @@ def commands(cache: Path, *, pretrain_seconds: float, sft_seconds: float, settle
     material = cache / "material"
     speed = ["--bf16", "--compile"]
 
-    def instructions(rows: str, model: str, out: str, seconds: float, rate: float) -> list[str]:
+    def instructions(names: tuple[str, ...], model: str, out: str, seconds: float, rate: float) -> list[str]:
+        rows = [word for name in names for word in ("--rows", f"{material / name}.jsonl")]
         held_out = [f"--validation-rows={material / name}.jsonl" for name in ("held_out_stories", "held_out_pairs")]
         return [
-            "sft", "--rows", f"{material / rows}.jsonl", "--model", f"{cache / model}", "--out", f"{cache / out}", *held_out,
+            "sft", *rows, "--model", f"{cache / model}", "--out", f"{cache / out}", *held_out,
             "--max-seconds", f"{seconds:g}", "--tokens-per-step", "4096", "--turns", "all", "--optimizer", "muon",
             "--window", "2048", "--log-every", "20", "--save-as", "bfloat16",
             "--learning-rate", f"{rate:g}", "--matrix-learning-rate", f"{2 * rate:g}", *speed,
@@ -45,8 +47,8 @@ def commands(cache: Path, *, pretrain_seconds: float, sft_seconds: float, settle
             "--out", f"{cache / 'pretrained'}", "--validation-rows", f"{material / 'held_out_stories.jsonl'}",
             "--max-seconds", f"{pretrain_seconds:g}", "--schedule", "constant", "--max-length", "512", *speed,
         ],
-        "sft": instructions("pairs", "pretrained", "tuned", sft_seconds, 2e-3),
-        "settle": instructions("more_pairs", "tuned", "settled", settle_seconds, 1.5e-3),
+        "sft": instructions(("pairs",), "pretrained", "tuned", sft_seconds, 2e-3),
+        "settle": instructions(("more_pairs", "copies"), "tuned", "settled", settle_seconds, 1e-3),
     }  # fmt: skip
 
 
@@ -86,6 +88,8 @@ def main() -> None:
             if not given.stories.is_dir():
                 raise SystemExit(f"{given.stories} is not a folder; give the folder of tinystories.jsonl with --stories")
             print(write_material(given.stories, given.cache / "material"))
+        elif step == "copies":
+            print(write_copies(given.cache / "tokenizer", given.cache / "material" / "copies.jsonl"), "rows to copy")
         elif step == "install":
             print(f"{install(given.cache / 'settled')} bytes in {PACKAGE_FOLDER}")
         elif step == "evaluate":

@@ -126,7 +126,7 @@ def training_texts(cache: Path) -> Iterator[str]:
     """Every text that the model was trained on, where the material is there."""
     from ramify.training.rows import read_rows, texts_of
 
-    for name in ("text", "pairs", "more_pairs"):
+    for name in ("text", "pairs", "more_pairs", "copies"):
         file = cache / "material" / f"{name}.jsonl"
         if file.is_file():
             for row in read_rows(file):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from recipes.tiny.plots import PLOTS
 from recipes.tiny.words import ANIMALS, CHARACTERS, HELD_OUT_ANIMALS, HELD_OUT_NAMES, MORE_ANIMALS, invented_kind, name
 
-__all__ = ["STORYTELLER", "Hero", "article", "hero", "story", "story_pair"]
+__all__ = ["ADJECTIVES", "STORYTELLER", "Hero", "article", "hero", "opening", "story", "story_pair"]
 
 STORYTELLER = "You are a storyteller. Generate a story based on user message."
 """Document 004's system prompt, to the letter."""
@@ -35,6 +35,9 @@ _TRAITS: dict[str, tuple[str, ...]] = {
     "grumpy": ("{He} did not like to smile.", "{N} said \"Hmpf!\" to everyone.", "In the morning, {he} was always in a bad mood."),
     "fluffy": ("{His} fur was as soft as a cloud.", "{N} looked like a little ball of wool.", "Everyone wanted to hug {him}."),
 }  # fmt: skip
+
+ADJECTIVES = ("", *_TRAITS)
+"""What a hero may be, with nothing as one of them."""
 
 _PLACES = (
     "a green forest", "a quiet village", "a big garden", "a small town", "a sunny meadow", "a deep valley", "a little farm", "the mountains",
@@ -128,6 +131,11 @@ def story(
     for number, paragraph in enumerate(paragraphs[1:]):
         joined += ("\n" if broken and number in (0, 2, 4) else " ") + paragraph
     return joined.format(**slots)
+
+
+def opening(rng: random.Random, who: Hero) -> str:
+    """How a story about `who` begins: the hero, and the place."""
+    return rng.choice(_OPENINGS).format(**slots_for(rng, who, rng.randrange(len(_PLACES))))
 
 
 def slots_for(rng: random.Random, who: Hero, place: int) -> dict[str, str]:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from recipes.tiny.build import commands, install
+from recipes.tiny.build import PACKAGE_FOLDER, commands, install
 from recipes.tiny.chores import chore, drill
+from recipes.tiny.copies import write_copies
 from recipes.tiny.evaluate import (
     JSON_ANSWER,
     JSON_PROMPT,
@@ -231,6 +232,22 @@ def test_each_command_of_the_recipe_is_one_that_ramify_train_has_with_these_opti
     }  # fmt: skip
     for name, *arguments in steps.values():
         group.commands[name].make_context(name, arguments)  # type: ignore[attr-defined]
+
+
+def test_rows_to_copy_are_made_of_all_pieces_and_hold_nothing_held_out(tmp_path: Path) -> None:
+    assert write_copies(PACKAGE_FOLDER, tmp_path / "copies.jsonl", count=3000) == 3000
+    rows = [json.loads(line)["messages"] for line in (tmp_path / "copies.jsonl").read_text().splitlines()]
+    text = "\n".join(map(contents, rows))
+    assert not HELD.search(text.replace(SYSTEM, ""))
+    vocabulary = json.loads((PACKAGE_FOLDER / "tokenizer.json").read_text())["model"]["vocab"]
+    pieces = {word.lower() for token in vocabulary if (word := token.replace("▁", "")).isascii() and word.isalpha()}
+    assert sum(piece in text.lower() for piece in pieces) > 0.99 * len(pieces)
+    for asked, told in (row[-2:] for row in rows):
+        if asked["content"].startswith(("Begin", "Write the first")):
+            name = asked["content"].removesuffix(".").split(" named ")[1]
+            assert name in told["content"]
+        elif not told["content"].startswith("{"):
+            assert asked["content"].endswith(told["content"])
 
 
 def test_a_model_too_large_for_the_package_is_refused(tmp_path: Path) -> None:
