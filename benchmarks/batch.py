@@ -5,14 +5,16 @@ transformers.generate, and our own server asked concurrently. Greedy, so that al
     python -m benchmarks.batch --data ../shared/data/instruct --rows 10000 --peer-rows 1000
 
 With --peer-rows the others have every tenth row, say, and our runner those, for the comparison, and then all of them. Each
-contender runs in a process of its own; printed are rows and tokens a second of wall time, processor seconds a thousand rows, and
-the highest memory at a quarter of the rows and at the end, which one that streams keeps alike.
+contender runs in a process of its own; printed are rows and tokens a second of wall time, processor seconds a thousand rows, the
+highest memory, and for each tenth of the rows the resident memory and the engine's keys and values, medians of samples of it:
+one that streams keeps them alike.
 """
 
 import argparse
 import json
 import multiprocessing
 import resource
+import statistics
 import tempfile
 import threading
 import time
@@ -50,11 +52,49 @@ def prompts_of(folder: Path, wanted: int) -> list[str]:
     return [found[i % len(found)] for i in range(wanted)]
 
 
-def memory_mib() -> float:
+SAMPLED_S = 0.2
+
+
+class Watch:
+    """Samples this process's memory while rows are done, from a thread of its own."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows, self.done = rows, 0
+        self.kept_bytes: Callable[[], int] = lambda: 0
+        """Keys and values of the engine, as it counts them."""
+        self._samples: list[tuple[int, float, float]] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        import psutil
+
+        process = psutil.Process()
+        while not self._over.wait(SAMPLED_S):
+            self._samples.append((self.done, process.memory_info().rss / 2**20, self.kept_bytes() / 2**20))
+
+    def by_tenths(self) -> list[tuple[float, float]]:
+        """Resident MiB and MiB of keys and values in each tenth of the rows; NaN where no sample fell into it."""
+        found = []
+        for tenth in range(10):
+            inside = [each[1:] for each in self._samples if each[0] and min(9, each[0] * 10 // self.rows) == tenth]
+            found.append(tuple(map(statistics.median, zip(*inside, strict=True))) if inside else (float("nan"),) * 2)
+        return found  # type: ignore[return-value]
+
+
+def highest_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def job(prompts: list[str], folder: Path, *, shared: bool) -> dict[str, Any]:
+def job(prompts: list[str], folder: Path, watch: Watch, *, shared: bool) -> dict[str, Any]:
     """`ramify batch` from a file to a file. shared: whether what prompts begin with alike is computed once."""
     import contextlib
 
@@ -68,7 +108,6 @@ def job(prompts: list[str], folder: Path, *, shared: bool) -> dict[str, Any]:
     with source.open("w") as file:
         for prompt in prompts:
             file.write(json.dumps({"prompt": prompt}) + "\n")
-    quarter: list[float] = []
     settings: dict[str, Any] = {"max_new_tokens": MAX_NEW_TOKENS, "temperature": 0.0}
     how = {"device": "cpu", "precision": "float32"}
     spec = JobSpec(model="tiny", input_path=str(source), output_path=str(out), settings=settings, seed=0, how=how)
@@ -77,14 +116,14 @@ def job(prompts: list[str], folder: Path, *, shared: bool) -> dict[str, Any]:
     assert isinstance(loaded, Model)
     model = loaded if shared else opened.enter_context(Model(loaded.engine.backend, kept_bytes=0))
     model.complete("Once", max_new_tokens=2)
+    watch.kept_bytes = model.engine.backend.size_bytes
 
     @contextlib.contextmanager
     def open_model(_: JobSpec) -> Iterator[Model]:
         yield model
 
     def told(state: Any) -> None:
-        if not quarter and state.done * 4 >= len(prompts):
-            quarter.append(memory_mib())
+        watch.done = state.done
 
     with opened, Database.open(folder / "w.ramify") as database:
         began = time.perf_counter()
@@ -93,10 +132,10 @@ def job(prompts: list[str], folder: Path, *, shared: bool) -> dict[str, Any]:
         took = time.perf_counter() - began
     assert ended.state == "completed", ended.error
     assert ended.failed == 0
-    return {"tokens": ended.completion_tokens, "wall_s": took, "quarter_mib": (quarter or [memory_mib()])[0]}
+    return {"tokens": ended.completion_tokens, "wall_s": took}
 
 
-def padded(prompts: list[str], folder: Path) -> dict[str, Any]:
+def padded(prompts: list[str], folder: Path, watch: Watch) -> dict[str, Any]:
     """transformers.generate in batches of 32, sorted by length, which is the best case for padding."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -109,7 +148,7 @@ def padded(prompts: list[str], folder: Path) -> dict[str, Any]:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     ordered = sorted(prompts, key=len)
-    tokens, quarter = 0, 0.0
+    tokens = 0
     began = time.perf_counter()
     for start in range(0, len(ordered), 32):
         given = tokenizer(ordered[start : start + 32], return_tensors="pt", padding=True)
@@ -120,12 +159,11 @@ def padded(prompts: list[str], folder: Path) -> dict[str, Any]:
         eos = torch.tensor(model.generation_config.eos_token_id).reshape(-1)
         ended = torch.isin(new, eos).int().cumsum(1)
         tokens += int(((ended - torch.isin(new, eos).int()) == 0).sum())
-        if not quarter and start * 4 >= len(ordered):
-            quarter = memory_mib()
-    return {"tokens": tokens, "wall_s": time.perf_counter() - began, "quarter_mib": quarter}
+        watch.done = start + len(made)
+    return {"tokens": tokens, "wall_s": time.perf_counter() - began}
 
 
-def server(prompts: list[str], folder: Path) -> dict[str, Any]:
+def server(prompts: list[str], folder: Path, watch: Watch) -> dict[str, Any]:
     """The same rows as requests to our own server, 64 at a time, client and server in this process."""
     import asyncio
 
@@ -134,17 +172,20 @@ def server(prompts: list[str], folder: Path) -> dict[str, Any]:
     from ramify.api.app import create_app
     from ramify.api.serving import ServerProcess, bound, configuration
     from ramify.api.state import Limits
-    from ramify.engine.model import load
+    from ramify.engine.model import Model, load
 
-    app = create_app(
-        token="benchmark", load=lambda name: load(name, device="cpu", precision="float32"), limits=Limits(max_queue=1024)
-    )
+    def loaded(name: str) -> Model:
+        model = load(name, device="cpu", precision="float32")
+        watch.kept_bytes = model.engine.backend.size_bytes
+        return model
+
+    app = create_app(token="benchmark", load=loaded, limits=Limits(max_queue=1024))
     listener = bound("127.0.0.1", 0)
     process = ServerProcess(configuration(app))
     thread = threading.Thread(target=process.run, args=([listener],), daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    tokens, quarter, done = [0], [0.0], [0]
+    tokens = [0]
 
     async def ask() -> float:
         limits = httpx2.Limits(max_connections=64)
@@ -160,9 +201,7 @@ def server(prompts: list[str], folder: Path) -> dict[str, Any]:
                     body = {"model": "tiny", "prompt": prompt, "max_tokens": MAX_NEW_TOKENS, "temperature": 0}
                     answer = (await client.post("/v1/completions", json=body)).json()
                     tokens[0] += answer["usage"]["completion_tokens"]
-                    done[0] += 1
-                    if not quarter[0] and done[0] * 4 >= len(prompts):
-                        quarter[0] = memory_mib()
+                    watch.done += 1
 
             await asyncio.gather(*(worker() for _ in range(64)))
             return time.perf_counter() - began
@@ -170,13 +209,13 @@ def server(prompts: list[str], folder: Path) -> dict[str, Any]:
     took = asyncio.run(ask())
     process.should_exit = True
     thread.join(30)
-    return {"tokens": tokens[0], "wall_s": took, "quarter_mib": quarter[0]}
+    return {"tokens": tokens[0], "wall_s": took}
 
 
 OURS = "ramify batch"
-CONTENDERS: dict[str, Callable[[list[str], Path], dict[str, Any]]] = {
-    OURS: lambda prompts, folder: job(prompts, folder, shared=True),
-    "without shared prefixes": lambda prompts, folder: job(prompts, folder, shared=False),
+CONTENDERS: dict[str, Callable[[list[str], Path, Watch], dict[str, Any]]] = {
+    OURS: lambda prompts, folder, watch: job(prompts, folder, watch, shared=True),
+    "without shared prefixes": lambda prompts, folder, watch: job(prompts, folder, watch, shared=False),
     "transformers, padded": padded,
     "our server, 64 at once": server,
 }
@@ -186,10 +225,11 @@ def run(name: str, prompts: list[str], pipe: Any) -> None:
     import torch
 
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, Watch(len(prompts)) as watch:
         before = time.process_time()
-        found = CONTENDERS[name](prompts, Path(folder))
-        pipe.send({**found, "cpu_s": time.process_time() - before, "end_mib": memory_mib()})
+        found = CONTENDERS[name](prompts, Path(folder), watch)
+        cpu_s = time.process_time() - before
+        pipe.send({**found, "cpu_s": cpu_s, "highest_mib": highest_mib(), "tenths": watch.by_tenths()})
 
 
 def main() -> None:
@@ -202,7 +242,8 @@ def main() -> None:
     prompts = prompts_of(given.data, given.rows)
     sample = prompts if given.peer_rows is None else prompts[:: max(1, len(prompts) // given.peer_rows)]
     print(f"{len(prompts)} rows, {len(set(prompts))} different prompts, {MAX_NEW_TOKENS} tokens at most, one thread each\n")
-    print("| | rows | rows/s | tokens/s | CPU s / 1000 rows | MiB at a quarter | MiB at the end |\n|---|---|---|---|---|---|---|")
+    print("| | rows | rows/s | tokens/s | CPU s / 1000 rows | highest MiB | MiB (keys and values) by tenths |")
+    print("|---|---|---|---|---|---|---|")
     names = given.only or list(CONTENDERS)
     for name in names:
         row(name, sample)
@@ -221,8 +262,10 @@ def row(name: str, prompts: list[str]) -> None:
     process.join()
     rows, tokens = len(prompts) / found["wall_s"], found["tokens"] / found["wall_s"]
     cpu = 1000 * found["cpu_s"] / len(prompts)
-    memory = f"{found['quarter_mib']:.0f} | {found['end_mib']:.0f}"
-    print(f"| {name} | {len(prompts)} | {rows:.1f} | {tokens:.0f} | {cpu:.1f} | {memory} |", flush=True)
+    tenths = ", ".join(f"{resident:.0f} ({kept:.0f})" for resident, kept in found["tenths"])
+    print(
+        f"| {name} | {len(prompts)} | {rows:.1f} | {tokens:.0f} | {cpu:.1f} | {found['highest_mib']:.0f} | {tenths} |", flush=True
+    )
 
 
 if __name__ == "__main__":

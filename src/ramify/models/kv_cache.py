@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ramify.models.kv_memory import Memory
+
 __all__ = ["KVBranch", "KVCache", "Segment"]
 
 COPY_BELOW_TOKENS = 64
@@ -18,15 +20,23 @@ COPY_BELOW_TOKENS = 64
 
 SMALLEST_CAPACITY_TOKENS = 16
 
+SPARE_TOKENS = 32
+"""Room behind a long run, so that a short answer to a prompt does not make it move."""
+
+Stored = list[Tensor | None]
+"""A tensor a layer; None in a layer that was never written."""
+
 
 class Segment:
     """A run of tokens. keys[layer], values[layer]: (H_kv, capacity, D), of which the first `length` tokens are filled."""
 
-    __slots__ = ("capacity", "keys", "length", "refs", "values")
+    __slots__ = ("capacity", "keys", "length", "memory", "refs", "values")
 
     def __init__(self, num_layers: int, capacity: int) -> None:
-        self.keys: list[Tensor | None] = [None] * num_layers
-        self.values: list[Tensor | None] = [None] * num_layers
+        self.keys: Stored = [None] * num_layers
+        self.values: Stored = [None] * num_layers
+        self.memory: Tensor | None = None
+        """In which all of them lie, where the cache knew their shapes."""
         self.capacity = capacity
         self.length = 0
         self.refs = 1
@@ -50,6 +60,9 @@ class KVCache:
     def __init__(self, num_layers: int) -> None:
         self.num_layers = num_layers
         self._size_bytes = 0
+        self._memory: Memory | None = None
+        self._shapes: dict[tuple[int, bool], tuple[int, int]] = {}
+        """(H_kv, D) of the keys (True) and values (False) of every layer that was written once."""
 
     @property
     def size_bytes(self) -> int:
@@ -96,10 +109,10 @@ class KVCache:
                 segment = self._copy_tail(segment, used, used + count)
                 self._release(branch.path[-1][0])
             else:
-                segment, used = Segment(self.num_layers, _capacity(count)), 0
+                segment, used = self._segment(count), 0
                 branch.path.append((segment, 0))
         else:
-            segment, used = Segment(self.num_layers, _capacity(count)), 0
+            segment, used = self._segment(count), 0
             branch.path.append((segment, 0))
         if used + count > segment.capacity:
             self._grow(segment, used, max(used + count, segment.capacity + segment.capacity // 2))
@@ -112,15 +125,42 @@ class KVCache:
         segment, used = branch.path[-1]
         stored_keys, stored_values = segment.keys[layer], segment.values[layer]
         if stored_keys is None or stored_values is None:
-            stored_keys = self._allocate(keys, segment.capacity)
-            stored_values = self._allocate(values, segment.capacity)
-            segment.keys[layer], segment.values[layer] = stored_keys, stored_values
+            stored_keys = segment.keys[layer] = self._learn(segment, layer, True, keys)
+            stored_values = segment.values[layer] = self._learn(segment, layer, False, values)
         start = used - keys.shape[1]
         stored_keys[:, start:used] = keys
         stored_values[:, start:used] = values
 
-    def _allocate(self, like: Tensor, capacity: int) -> Tensor:
-        tensor = torch.empty((like.shape[0], capacity, like.shape[2]), dtype=like.dtype, device=like.device)
+    def _segment(self, tokens: int) -> Segment:
+        """Room for at least so many tokens."""
+        spare = SPARE_TOKENS if tokens >= COPY_BELOW_TOKENS else 0
+        segment = Segment(self.num_layers, _capacity(tokens + spare))
+        self._allocate(segment)
+        return segment
+
+    def _allocate(self, segment: Segment) -> None:
+        """Give a segment the memory of all its layers, in one piece, and before the forward pass: tensors that stay, each made
+        among those that come and go with its layer, would leave holes all over the heap."""
+        if self._memory is None:
+            return
+        per_token = sum(heads * width for heads, width in self._shapes.values())
+        segment.memory = memory = self._memory.take(per_token * segment.capacity)
+        segment.capacity = len(memory) // per_token // SMALLEST_CAPACITY_TOKENS * SMALLEST_CAPACITY_TOKENS
+        start = 0
+        for (layer, is_keys), (heads, width) in self._shapes.items():
+            shape, strides = (heads, segment.capacity, width), (segment.capacity * width, width, 1)
+            (segment.keys if is_keys else segment.values)[layer] = memory.as_strided(shape, strides, start)
+            start += heads * segment.capacity * width
+        self._size_bytes += segment.size_bytes()
+
+    def _learn(self, segment: Segment, layer: int, is_keys: bool, like: Tensor) -> Tensor:
+        """Memory for a layer that no segment had yet; those to come have it from the start."""
+        heads, _, width = like.shape
+        if self._memory is None:
+            self._memory = Memory(like.dtype, like.device)
+        if (like.dtype, like.device) == (self._memory.dtype, self._memory.device):
+            self._shapes[layer, is_keys] = heads, width
+        tensor = torch.empty((heads, segment.capacity, width), dtype=like.dtype, device=like.device)
         self._size_bytes += tensor.nbytes
         return tensor
 
@@ -128,24 +168,36 @@ class KVCache:
         segment.refs -= 1
         if segment.refs == 0:
             self._size_bytes -= segment.size_bytes()
+            self._give_back(segment)
 
-    def _copy_tail(self, segment: Segment, used: int, room: int) -> Segment:
-        copy = Segment(self.num_layers, _capacity(room))
-        for ours, theirs in ((copy.keys, segment.keys), (copy.values, segment.values)):
-            for layer, stored in enumerate(theirs):
-                if stored is not None:
-                    ours[layer] = tensor = self._allocate(stored, copy.capacity)
-                    tensor[:, :used] = stored[:, :used]
+    def _give_back(self, segment: Segment) -> None:
+        if segment.memory is not None and self._memory is not None:
+            self._memory.give_back(segment.memory)
+        segment.memory = None
+
+    def _copy_tail(self, segment: Segment, used: int, tokens: int) -> Segment:
+        copy = self._segment(tokens)
+        self._fill(copy, segment, used)
         return copy
 
-    def _grow(self, segment: Segment, used: int, capacity: int) -> None:
-        segment.capacity = _capacity(capacity)
-        for tensors in (segment.keys, segment.values):
-            for layer, stored in enumerate(tensors):
+    def _grow(self, segment: Segment, used: int, tokens: int) -> None:
+        larger = Segment(self.num_layers, _capacity(tokens))
+        self._allocate(larger)
+        self._fill(larger, segment, used)
+        self._size_bytes -= segment.size_bytes()
+        self._give_back(segment)
+        segment.keys, segment.values = larger.keys, larger.values
+        segment.memory, segment.capacity = larger.memory, larger.capacity
+
+    def _fill(self, segment: Segment, source: Segment, used: int) -> None:
+        """Copy the first `used` tokens."""
+        for mine, theirs, is_keys in ((segment.keys, source.keys, True), (segment.values, source.values, False)):
+            for layer, stored in enumerate(theirs):
                 if stored is not None:
-                    tensors[layer] = tensor = self._allocate(stored, segment.capacity)
+                    tensor = mine[layer]
+                    if tensor is None:
+                        tensor = mine[layer] = self._learn(segment, layer, is_keys, stored)
                     tensor[:, :used] = stored[:, :used]
-                    self._size_bytes -= stored.nbytes
 
 
 def _capacity(tokens: int) -> int:
