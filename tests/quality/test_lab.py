@@ -288,7 +288,11 @@ def test_the_command_writes_both_reports(model: Model, tmp_path: Path, monkeypat
     written = (out / "lab.md").read_text("utf-8")
     assert re.findall(r"^## (.*)$", written, re.MULTILINE) == ["scripted: line 1", "scripted: third", "scripted: prompt"]
     assert (out / "lab.html").read_text("utf-8").startswith("<!doctype html>")
-    for wrong, says in ((["--plan", "nothing"], "there is no plan 'nothing'"), (["--plan", str(prompts)], "is not JSON")):
+    for wrong, says in (
+        (["--plan", "nothing"], "there is no plan 'nothing'"),
+        (["--plan", str(prompts)], "is not JSON"),
+        (["--plan", str(plan), "--samples", "3"], "--samples is of document-004"),
+    ):
         refused = CliRunner().invoke(app, ["lab", *wrong, "--out", str(tmp_path / "none")], prog_name="ramify")
         assert (refused.exit_code, says in refused.stderr) == (2, True)
     assert not (tmp_path / "none").exists()

@@ -96,6 +96,26 @@ def test_what_cannot_be_done_is_said_and_exits_with_2(tmp_path: Path, rows: Path
     assert not out.exists()
 
 
+def test_rows_are_chosen_by_saved_filters_and_by_json(tmp_path: Path, rows: Path) -> None:
+    from ramify.store import Database, NewCompletion
+    from ramify.store.filters import parse
+
+    with Database.open(tmp_path / "w.ramify") as database:
+        for title in ("fox", "bear", "cat"):
+            sample = database.samples.add(f"A {title}", title=title)
+            database.completions.add(sample, NewCompletion(text=" ran.", finish_reason="written"))
+        database.filters.save("no cat", parse({"not": {"field": "title", "op": "is", "value": "cat"}}))
+    asked = ["check", "--workspace", tmp_path / "w.ramify", "-m", "tiny", "--json"]
+    assert json.loads(run(*asked))["rows"] == 3
+    assert json.loads(run(*asked, "--filter", "no cat"))["rows"] == 2
+    fox = '{"field": "title", "op": "is", "value": "fox"}'
+    assert json.loads(run(*asked, "--filter", "no cat", "--filter", fox))["rows"] == 1
+    assert "there is no filter 'nobody'" in run(*asked, "--filter", "nobody", code=2)
+    assert "--filter is of a workspace's completions" in run("check", "--rows", rows, "--filter", "no cat", code=2)
+    for wrong, says in (("train=5", "train is 5; it must be an object"), ("train.seed=[", "cannot be read as YAML")):
+        assert says in run("check", "--rows", rows, "--set", wrong, code=2)
+
+
 def test_check_is_a_gate_with_an_exit_code(tmp_path: Path, rows: Path) -> None:
     output = run("check", "--rows", rows, "--row", 1)
     assert "every row can be trained on" in output

@@ -171,9 +171,8 @@ def _unfit(error: ValidationError, kind: type[BaseModel]) -> BadRequestError:
     steps = [str(step) for step in first["loc"]]
     name = ".".join(step for step in steps if not step.startswith(("function-", "list[", "str", "constrained"))) or "the body"
     if first["type"] == "extra_forbidden":
-        return BadRequestError(
-            f"unknown field {name!r}; nothing is ignored{nearest(name, kind)}", param=name, code="unknown_field"
-        )
+        told = f"unknown field {name!r}; nothing is ignored{nearest(name, kind)}"
+        return BadRequestError(told, param=name, code="unknown_field")
     if first["type"] == "missing":
         return BadRequestError(f"{name} is missing", param=name, code="missing")
     return BadRequestError(f"{name} is {str(first.get('input'))[:100]!r}: {first['msg']}", param=name, code="invalid_value")

@@ -113,8 +113,8 @@ def _check_ids(body: Sampling, *, measured: bool) -> None:
     if body.return_tokens_as_token_ids and not measured:
         raise ApiError(
             400,
-            "return_tokens_as_token_ids says how the tokens of logprobs are written, and no logprobs are asked for; ask for "
-            "them, or for the ids alone with return_token_ids",
+            "return_tokens_as_token_ids says how the tokens of logprobs are written, and no logprobs are asked for; "
+            "ask for them, or for the ids alone with return_token_ids",
             param="return_tokens_as_token_ids",
         )
 

@@ -41,8 +41,9 @@ def lab(
         list[str] | None, typer.Option("--prompt", "-p", metavar="TEXT", help="A raw prompt; may be repeated.")
     ] = None,
     samples: Annotated[
-        int, typer.Option("--samples", metavar="NUMBER", min=1, help="How often document-004 repeats sampling.")
-    ] = 5,
+        int | None,
+        typer.Option("--samples", metavar="NUMBER", min=1, help="How often document-004 repeats sampling; unset: 5 times."),
+    ] = None,
     max_new_tokens: Annotated[
         int | None,
         typer.Option("--max-new-tokens", metavar="NUMBER", min=1, help="In place of the plan's; the window may leave less."),
@@ -104,13 +105,15 @@ def lab(
         raise InputError("no prompt could be run on any model; the report says why")
 
 
-def _plan(name: str, samples: int) -> "Plan":
-    from ramify.quality.plans import PLANS, Plan
+def _plan(name: str, samples: int | None) -> "Plan":
+    from ramify.quality.plans import PLANS, SAMPLES, Plan
 
     if name in PLANS:
-        return PLANS[name](samples)
+        return PLANS[name](samples or SAMPLES)
     if not Path(name).is_file():
         raise InputError(f"there is no plan {name!r}; give {', '.join(PLANS)}, or a JSON file")
+    if samples is not None:
+        raise InputError(f"--samples is of {', '.join(PLANS)}; {name!r} says itself how often each experiment is repeated")
     try:
         content = json.loads(options.read_text(name))
     except ValueError as error:

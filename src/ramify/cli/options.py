@@ -95,6 +95,17 @@ ImportFolders = Annotated[
         help="A folder from which files may be imported by path; may be repeated. Unset: only what is uploaded.",
     ),
 ]
+BatchRoots = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--batch-root",
+        metavar="FOLDER|URL",
+        help="Where requests may have batches read and write; may be repeated. Unset: only uploaded files.",
+    ),
+]
+AllowCodeEvaluator = Annotated[
+    bool, typer.Option("--allow-code-evaluator", help="Let batches run the code that the model writes, in a sandbox.")
+]
 PresetName = Annotated[
     str | None, _model_option("--preset", metavar="NAME", help=f"Settings by name, under those given: {', '.join(PRESETS)}.")
 ]
@@ -118,6 +129,14 @@ def open_model(name: str, **how: Any) -> "Model":
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     return load(name, **how)
+
+
+def check_sandbox(wanted: bool) -> None:
+    """Raises InputError where code is to be run, and cannot be run safely here; it says what is missing."""
+    if wanted:
+        from ramify.batch.sandbox import Sandbox
+
+        Sandbox()
 
 
 def refuse_loading(remote: str, how: Mapping[str, Any]) -> None:

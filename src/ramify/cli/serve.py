@@ -49,17 +49,8 @@ def serve(
     drain_timeout: Annotated[
         float, typer.Option("--drain-timeout", min=0, metavar="SECONDS", help="How long requests may go on after SIGTERM.")
     ] = 30,
-    batch_root: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--batch-root",
-            metavar="FOLDER|URL",
-            help="Where requests may have batches read and write; may be repeated. Unset: only uploaded files.",
-        ),
-    ] = None,
-    allow_code_evaluator: Annotated[
-        bool, typer.Option("--allow-code-evaluator", help="Let batches run the code that the model writes, in a sandbox.")
-    ] = False,
+    batch_root: options.BatchRoots = None,
+    allow_code_evaluator: options.AllowCodeEvaluator = False,
     *,
     how: dict[str, Any],
 ) -> None:
@@ -67,10 +58,7 @@ def serve(
 
     The token comes from RAMIFY_API_KEY; where that is unset, one is made and printed once.
     """
-    if allow_code_evaluator:
-        from ramify.batch.sandbox import Sandbox
-
-        Sandbox()  # which says what is missing
+    options.check_sandbox(allow_code_evaluator)
     from ramify.api.app import create_app
     from ramify.api.serving import bound, serve
     from ramify.api.state import Limits

@@ -39,6 +39,8 @@ def studio(
         int | None, typer.Option(min=0, max=65535, help=f"0 takes a free one; unset: {PORT}, or a free one where it is taken.")
     ] = None,
     files: options.ImportFolders = None,
+    batch_root: options.BatchRoots = None,
+    allow_code_evaluator: options.AllowCodeEvaluator = False,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
     demo: Annotated[
         bool, typer.Option("--demo", help="Fill a workspace that is not there yet with a demonstration; takes some seconds.")
@@ -57,6 +59,7 @@ def studio(
             f"the studio's modules are not here ({', '.join(missing()[:3])}, …); "
             "in a checkout `make setup` fetches them (it needs npm), and a wheel has them"
         )
+    options.check_sandbox(allow_code_evaluator)
     from ramify.api.app import create_app
     from ramify.api.serving import serve
     from ramify.models.registry import Registry
@@ -75,6 +78,8 @@ def studio(
             load=lambda name: options.open_model(name, **how),
             model=model,
             registry=Registry(),
+            batch_roots=[workspace.place(root) for root in batch_root or ()],
+            allow_code_evaluator=allow_code_evaluator,
         )
         address = f"http://127.0.0.1:{listener.getsockname()[1]}/#token={token}"
         typer.echo(address)

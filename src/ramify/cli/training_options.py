@@ -2,7 +2,7 @@
 """The options of `ramify train sft`, `dpo`, `kto` and `check`: flags laid over a plan's YAML file, in one table."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,6 +41,7 @@ FLAGS: dict[str, _Flag] = {
     "archived": _Flag("select.archived", bool, ROWS, "Archived ones too."),
     "good_rating": _Flag("select.good_rating", int, ROWS, "Good from here on; unset: the facet's.", "N"),
     "per_sample": _Flag("select.per_sample", int, ROWS, "Rows a sample at most; unset: 1 for sft, else all.", "N"),
+    "filter": _Flag("select.filter", list[str], ROWS, "Only what matches: a saved filter, or a filter as JSON; several must all match.", "NAME|JSON|@FILE"),
     "prompts": _Flag("select.prompts", str, ROWS, "as-is, as-user, raw or messages.", "WHICH"),
     "turns": _Flag("learn.turns", str, FIT, "last: the completion; all: the assistant's earlier turns too.", "WHICH"),
     "prefill": _Flag("learn.prefill", bool, FIT, "Whether a prefill is learned (it is)."),
@@ -154,9 +155,25 @@ def plan_of(method: str, plan: Path | None, given: dict[str, Any], *, needs_out:
     whole = laid_over(data, over)
     if not whole.get("rows") and not whole.get("workspace"):
         whole["workspace"] = _workspace()
+    _name_filters(whole)
     if not whole.get("out"):
         whole["out"] = _out(whole, needs_out)
     return plan_from(whole)
+
+
+def _name_filters(whole: dict[str, Any]) -> None:
+    """Put filters in the place of what --filter said: names, or JSON. Raises InputError, NotFoundError."""
+    select = whole.get("select")
+    named = select.get("filter") if isinstance(select, Mapping) else None
+    if not isinstance(named, list):
+        return
+    if whole.get("rows"):
+        raise InputError("--filter is of a workspace's completions; of files every row is taken")
+    from ramify.cli.selecting import conditions
+    from ramify.cli.workspace import open_workspace
+
+    with open_workspace(whole["workspace"]) as database:
+        whole["select"] = {**select, "filter": {"all": conditions(database, [str(each) for each in named])}}
 
 
 def _workspace() -> str:
@@ -179,13 +196,18 @@ def _put(data: dict[str, Any], path: str, value: Any) -> None:
     *before, last = path.split(".")
     for part in before:
         data = data.setdefault(part, {})
+        if not isinstance(data, dict):
+            raise InputError(f"{path} is given, and {part} is {data!r}; it must be an object")
     data[last] = value
 
 
 def _yaml(text: str) -> Any:
     import yaml
 
-    return yaml.safe_load(text)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set: {text!r} cannot be read as YAML: {error}") from None
 
 
 def _parameter(name: str, flag: _Flag) -> inspect.Parameter:

@@ -11,7 +11,7 @@ from ramify.decoding.config import GenerationConfig
 from ramify.errors import ConfigError, InputError
 from ramify.prompts import HEDGEHOG, PAYMENT
 
-__all__ = ["PAYMENT_SCHEMA", "PLANS", "Experiment", "LabPrompt", "Plan", "document_004"]
+__all__ = ["PAYMENT_SCHEMA", "PLANS", "SAMPLES", "Experiment", "LabPrompt", "Plan", "document_004"]
 
 PAYMENT_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -140,7 +140,11 @@ class Plan:
         return dataclasses.replace(self, **{"experiments": tuple(kept), **changes})
 
 
-def document_004(samples: int = 5) -> Plan:
+SAMPLES = 5
+"""How often a plan of `PLANS` repeats sampling where nothing is said."""
+
+
+def document_004(samples: int = SAMPLES) -> Plan:
     """Document 004's experiments, and every other strategy beside them. samples: how often each sampling is repeated."""
     nucleus = [
         Experiment(

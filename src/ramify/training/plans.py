@@ -149,6 +149,9 @@ def plan_from(data: Mapping[str, Any]) -> TrainingPlan:
         raise InputError(f"method is {given.get('method')!r}; it must be one of {', '.join(METHODS)}")
     if not given.get("out"):
         raise InputError("out is missing: the folder for the result")
+    for name in ("train", "select"):
+        if not isinstance(given.get(name) or {}, Mapping):
+            raise InputError(f"{name} is {given[name]!r}; it must be an object")
     settings = dict(given.pop("train", None) or {})
     lora, keep = given.pop("lora", None), given.pop("keep", None)
     given["keep"] = None if keep is None or keep is False else _made(KeepConfig, "keep", {} if keep is True else keep)

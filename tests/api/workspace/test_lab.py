@@ -236,6 +236,7 @@ def test_a_text_is_kept_once_and_in_the_sample_that_has_its_prompt(api: Speaker,
         ({"plan": PLAN, "prompts": [{"prompt": "a " * 3000}]}, "nothing of this plan can be run: the prompt has 300"),
         ({"plan": {**PLAN, "experiments": [{"title": "x", "settings": {}, "repeats": 1001}]}}, "it may have 2000"),
         ({"plan": PLAN, "models": ["nobody"]}, "nobody"),
+        ({"plan": PLAN, "samples": 3}, "samples is of a named plan"),
         ({"plan": PLAN, "prompts": [{"prompt": "a"}], "samples": 0}, "samples"),
     ],
 )

@@ -132,6 +132,22 @@ def test_the_gate_shows_every_row_as_the_trainer_will_see_it(api: Speaker, judge
     assert "were cut (cut-prompt)" in cut["chosen"][0]
 
 
+def test_a_plan_says_all_that_the_command_lines_can(api: Speaker, judged: Workspace) -> None:
+    train = {
+        "max_steps": 6,
+        "optimizer": "muon",
+        "tokens_per_step": 500,
+        "packing": True,
+        "together": True,
+        "checkpointing": True,
+    }
+    one = {"filter": {"field": "sample", "op": "is", "value": 1}, "validation": 0.0}
+    asked = {**PLAN, "train": train, "select": one, "keep": {"texts": 2, "weight": 1.0, "model": "tiny"}}
+    found = api.post("/training/checks", **asked, wait=True)["report"]
+    assert (found["refusal"], found["rows"]) == (None, 1)
+    assert {name: found["settings"][name] for name in (*train, "warmup_steps")} == {**train, "warmup_steps": 50}
+
+
 def test_a_plan_without_rows_is_no_error_of_the_gate_but_what_it_says(api: Speaker, judged: Workspace) -> None:
     check = api.post("/training/checks", **{**PLAN, "facets": [{"name": "empty"}]}, wait=True)
     assert (check["state"], check["report"]["rows"], check["report"]["passes"]) == ("done", 0, False)
@@ -316,6 +332,8 @@ REFUSALS: list[tuple[dict[str, Any], int, str]] = [
     ({"train": {"epochs": 1e9}}, 400, "train.epochs"),
     ({"train": {"max_steps": 1, "batch_size": 1, "tokens_per_step": 9}}, 400, "count rows or tokens"),
     ({"train": {"matrix_learning_rate": 0.1}}, 400, "Muon"),
+    ({"train": {"together": True}}, 400, "give packing too"),
+    ({"keep": {"model": "/etc"}}, 404, "not served here"),
     ({"train": {"patience": 2}, "select": {}}, 400, "patience watches validation rows"),
     ({"method": "sft", "preference": {"beta": 0.5}}, 400, "sft does not read it"),
     ({"facets": [{"name": "empty"}]}, 400, "nothing to train on as dpo"),
@@ -356,4 +374,5 @@ def test_the_methods_defaults_are_the_command_lines(api: Speaker) -> None:
     assert list(methods) == ["sft", "dpo", "kto"]
     assert (methods["sft"]["train"]["learning_rate"], methods["sft"]["train"]["epochs"]) == (1e-4, 3)
     assert (methods["dpo"]["train"]["learning_rate"], methods["dpo"]["lora_learning_rate"]) == (1e-5, 1e-4)
+    assert (methods["sft"]["train"]["warmup_steps"], methods["sft"]["muon"]["warmup_steps"]) == (0, 50)
     assert methods["kto"]["preference"] == ["beta", "desirable_weight", "undesirable_weight"]

@@ -22,6 +22,7 @@ from ramify.api.workspace import (
     lab_events,
     library,
     models,
+    quality,
     reports,
     samples,
     sessions,
@@ -43,7 +44,7 @@ router = APIRouter(prefix="/api", responses={"4XX": {"model": ErrorShape}, "5XX"
 # The fixed paths of a room come before those with a number in them: /drafts/events before /drafts/{draft_id}.
 for room in (
     *(library, bulk, samples, completions, tokens, draft_events, drafts, sessions, trees, tree_growing, tree_deciding, blocks),
-    *(facets, judging, lab_events, lab, jobs, history, models),
+    *(facets, judging, quality, lab_events, lab, jobs, history, models),
     *(uploads, importing, exporting, reports, task_events),
     *(training_events, training_reports, training),
 ):

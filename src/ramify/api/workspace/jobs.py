@@ -11,6 +11,7 @@ from ramify.api.state import ServerState
 from ramify.api.workspace.shapes import Body, Config, Items, Limit, Shape
 from ramify.batch.jobs import told_of
 from ramify.batch.spec import MOST_RUNTIME_S, JobSpec
+from ramify.errors import InputError
 from ramify.store.files import Files
 from ramify.store.job_records import JobRecord, JobState
 
@@ -62,14 +63,44 @@ class RowShape(Shape):
     attempts: int
 
 
+class ToolFields(Body):
+    """A tool whose output is fed back into the completion: the code evaluator, which is the only one."""
+
+    name: Literal["code_evaluator"]
+    max_iterations: int = Field(10, ge=1)
+    execution_timeout_seconds: int = Field(60, ge=1)
+    should_retry_on_error: bool = True
+
+
 class NewJob(Body):
+    """Rows come from exactly one of prompts, file and input_path."""
+
     model: str | None = Field(None, description="null: the server's default.")
     prompts: list[str] | None = Field(None, min_length=1)
     file: str | None = Field(None, description="The key of a file of POST /v1/files.")
+    input_path: str | None = Field(None, description="A path or URL under a root of this server.")
+    output_path: str | None = Field(None, description="The same for the answers; null: a file to download.")
+    overwrite: bool = Field(False, description="Replace what is at output_path.")
+    checkpoint_path: str | None = Field(None, description="Weights under a root of this server, in place of the model's own.")
+    prompt_column: str | None = Field(None, description="Of plain rows; null: messages, prompt or text.")
     config: Config = Field(default_factory=dict)
+    logprobs: bool = Field(False, description="Every token with its logprob.")
+    tool_config: ToolFields | None = Field(None, description="Where GET /api/jobs/allowed says nothing against it.")
     max_runtime_sec: int = Field(86_400, ge=1, le=MOST_RUNTIME_S)
     labels: dict[str, str] = Field(default_factory=dict)
     name: str | None = Field(None, max_length=200, description="What the file of answers is called.")
+
+
+class AllowedShape(Shape):
+    code_evaluator: str | None = Field(description="Why the code that a model writes is not run here; null: it can be.")
+    roots: list[str] = Field(description="Under which a job may read and write.")
+
+
+@router.get("/jobs/allowed")
+def allowed(server: ServerState) -> AllowedShape:
+    """What a job may do here beside asking a model."""
+    why = None if server.allow_code_evaluator else "this server runs no code of a model's; start it with --allow-code-evaluator"
+    return AllowedShape(code_evaluator=why, roots=list(server.batch_roots))
 
 
 @router.get("/jobs")
@@ -81,21 +112,37 @@ def list_jobs(server: ServerState, state: JobState | None = None, limit: Limit =
 
 @router.post("/jobs")
 def add_job(server: ServerState, body: NewJob) -> JobShape:
-    """Start a job from prompts or an uploaded file; its answers become a file to download."""
+    """Start a job; its answers become a file to download, or lie where output_path says."""
     service = service_of(server)
-    source = None if body.file is None else service.path_of(service.database.files.get(body.file))
+    sources = [name for name in ("prompts", "file", "input_path") if getattr(body, name) is not None]
+    if len(sources) != 1:
+        given = " and ".join(sources) if sources else "none of them"
+        raise InputError(f"a job's rows come from exactly one of prompts, file and input_path; given: {given}")
+    source = None if body.input_path is None else service.place(body.input_path)
+    if body.file is not None:
+        source = str(service.path_of(service.database.files.get(body.file)))
     output, error = Files.fresh_key(), Files.fresh_key()
     config: dict[str, JsonValue] = dict(body.config)
     seed = config.pop("seed", None)
     spec = JobSpec(
         model=body.model or server.models.default,
-        input_path=None if source is None else str(source),
-        output_path=str(service.folder / output),
+        input_path=source,
+        output_path=str(service.folder / output) if body.output_path is None else service.place(body.output_path),
         error_path=str(service.folder / error),
+        checkpoint_path=None if body.checkpoint_path is None else service.place(body.checkpoint_path),
+        prompt_column=body.prompt_column,
         settings=config,
+        logprobs=body.logprobs,
+        overwrite=body.overwrite,
+        tool=None if body.tool_config is None else body.tool_config.model_dump(),
         max_runtime_sec=body.max_runtime_sec,
         serves=True,
-        extra={"output_file": output, "error_file": error, "input_file": body.file, "name": body.name},
+        extra={
+            "output_file": output if body.output_path is None else None,
+            "error_file": error,
+            "input_file": body.file,
+            "name": body.name if body.output_path is None else None,
+        },
     )
     if seed is not None:
         spec = replace(spec, seed=seed, seeded=True)  # type: ignore[arg-type]  # judged by JobSpec

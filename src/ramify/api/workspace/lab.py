@@ -31,7 +31,7 @@ from ramify.quality.lab import Lab
 from ramify.quality.lab_comparison import blind_pair, comparison_of, prompts_of, text_of
 from ramify.quality.lab_html import lab_html
 from ramify.quality.lab_markdown import lab_markdown
-from ramify.quality.plans import PLANS, LabPrompt, Plan
+from ramify.quality.plans import PLANS, SAMPLES, LabPrompt, Plan
 from ramify.store.labs import LabRunRecord, TextKey
 from ramify.workbench.lab_texts import LabText, Verdict, keep_text, vote
 
@@ -59,7 +59,9 @@ class NewRun(Body):
     prompts: Annotated[list[PromptOfPlan], Field(min_length=1, max_length=50)] | None = Field(
         default=None, description="In place of the plan's."
     )
-    samples: Annotated[int, Field(ge=1, le=100)] = Field(default=5, description="How often a named plan repeats sampling.")
+    samples: Annotated[int, Field(ge=1, le=100)] | None = Field(
+        default=None, description=f"How often a named plan repeats sampling; null: {SAMPLES} times."
+    )
     max_new_tokens: Annotated[int, Field(ge=1, le=100_000)] | None = Field(default=None, description="In place of the plan's.")
     seed: RowId | None = Field(default=None, description="In place of the plan's.")
     one_by_one: bool = Field(default=False, description="Each completion alone, so that its seconds are its own.")
@@ -118,7 +120,9 @@ def _plan(body: NewRun) -> Plan:
     if isinstance(body.plan, str):
         if body.plan not in PLANS:
             raise InputError(f"there is no plan {body.plan!r}; there are {', '.join(PLANS)}, or give a plan")
-        plan = PLANS[body.plan](body.samples)
+        plan = PLANS[body.plan](body.samples or SAMPLES)
+    elif body.samples is not None:
+        raise InputError("samples is of a named plan; a plan of your own says how often each of its experiments is repeated")
     else:
         plan = Plan.from_dict(body.plan)
     changes: dict[str, Any] = {}

@@ -51,6 +51,7 @@ class MethodShape(Shape):
     name: str
     learns: str
     train: dict[str, JsonValue] = Field(description="Its settings where none are given.")
+    muon: dict[str, JsonValue] = Field(description="The same beside optimizer muon.")
     lora_learning_rate: float = Field(description="With an adapter.")
     preference: list[str] = Field(description="Which of `preference` it reads.")
 
@@ -81,6 +82,7 @@ def settings() -> SettingsOfTraining:
                 name=name,
                 learns=LEARNS[name],
                 train=defaults(name),
+                muon=defaults(name, train={"optimizer": "muon"}),
                 lora_learning_rate=defaults(name, lora=True)["learning_rate"],
                 preference=READS[name],
             )
@@ -91,8 +93,9 @@ def settings() -> SettingsOfTraining:
 
 def _plan(desk: Desk, body: PlanBody) -> TrainingPlan:
     """Raises ModelNotFoundError for a model that this server does not have, InputError for what no plan can be."""
-    if body.model is not None:
-        desk.models.check(body.model)
+    for name in (body.model, None if body.keep is None else body.keep.model):
+        if name is not None:
+            desk.models.check(name)
     return plan_of(body, desk.trainings.workspace, desk.trainings.root, Settings.load().device)
 
 

@@ -64,6 +64,8 @@ class TrainFields(Body):
     tokens_per_step: Count | None = Field(default=None, description="Tokens a step, in place of a number of rows.")
     accumulation: Annotated[int, Field(ge=1, le=10_000)] | None = Field(default=None, description="Passes a step.")
     packing: bool | None = Field(default=None, description="Rows behind one another without padding; none sees another.")
+    together: bool | None = Field(default=None, description="Rows of one prompt in one pass, so that packing reads it once.")
+    checkpointing: bool | None = Field(default=None, description="Less memory for a third more work.")
     optimizer: Literal["adamw", "muon"] | None = None
     learning_rate: Positive | None = None
     matrix_learning_rate: Positive | None = Field(default=None, description="Muon's.")
@@ -95,6 +97,7 @@ class KeepFields(Body):
 
     texts: Annotated[int, Field(ge=1, le=10_000)] | None = None
     weight: Positive | None = None
+    model: str | None = Field(default=None, description="Whose words; null: those of the model that the run starts from.")
 
 
 class PreferenceFields(Body):
