@@ -91,10 +91,10 @@ def _measured(running: dict[str, Contender], work: Workload, rounds: int) -> dic
             print(f"{work.name}: {name}: {error}", file=sys.stderr)
     for round_ in range(rounds):
         for name in able if round_ % 2 == 0 else able[::-1]:
-            seen.setdefault(name, []).append(running[name].ask(work))
-    for name, took in seen.items():
-        speeds = ", ".join(f"{work.tokens_out / t.wall_s:.1f} ({t.others:.0%})" for t in took)
-        print(f"{work.name}: {name}: {speeds} tokens/s (others had so much of the machine)", file=sys.stderr, flush=True)
+            took = running[name].ask(work)
+            seen.setdefault(name, []).append(took)
+            speed = f"{work.tokens_out / took.wall_s:.1f} tokens/s, {work.tokens_out / took.cpu_s:.1f} a CPU second"
+            print(f"{work.name}: {name}: {speed}; others had {took.others:.0%} of the machine", file=sys.stderr, flush=True)
     return seen
 
 
