@@ -1,5 +1,7 @@
 """What is measured: four ways in which people use a model. Each is a list of (prompt ids, tokens to generate), and how."""
 
+import dataclasses
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +22,26 @@ class Workload:
     @property
     def tokens_out(self) -> int:
         return sum(self.lengths) * self.returns
+
+    def shorter(self, divisor: int) -> "Workload":
+        """The same with prompts and answers a `divisor`-th as long, so that their proportion stays."""
+        if divisor == 1:
+            return self
+        return dataclasses.replace(
+            self,
+            name=f"{self.name} (1/{divisor})",
+            prompts=tuple(ids[: max(1, len(ids) // divisor)] for ids in self.prompts),
+            lengths=tuple(max(1, length // divisor) for length in self.lengths),
+        )
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Workload":
+        given = json.loads(text)
+        prompts, lengths = tuple(map(tuple, given.pop("prompts"))), tuple(given.pop("lengths"))
+        return cls(prompts=prompts, lengths=lengths, **given)
 
 
 def _ids(chance: random.Random, count: int) -> tuple[int, ...]:

@@ -102,6 +102,8 @@ def answer(path: str, body: dict[str, Any], manners: Manners) -> tuple[dict[str,
             raise RefusedError(f"{field}: unknown field")
     if body.get("temperature", 1.0) != 1.0 and manners.temperature == "refused":
         raise RefusedError("`temperature` may not be set for this model")
+    if not 0 <= body.get("repeat_last_n", 64) < 2**31:  # llama.cpp's, where -1 used to mean all
+        raise RefusedError("Field 'repeat_last_n': Value must be between 0 <= value <= 2147483647, but got -1")
     if body.get("continue_final_message") and manners.flag == "refused":
         raise RefusedError("continue_final_message: unknown field")
     if (manners.chat if chat else manners.raw) == "refused":
@@ -225,8 +227,10 @@ def events(*each: dict[str, Any]) -> list[str]:
 
 # --- llama.cpp's server
 
-LLAMA_CPP = Manners(flag="ignored", echo="refused", lists=False, top=100)
-"""Its raw completions' logprobs are shaped like a chat's, it refuses `echo`, and goes on with an assistant's last turn."""
+LLAMA_CPP = Manners(prefill="doubled", flag="ignored", echo="ignored", lists=False, top=100)
+"""As one of November 2026 was seen to be: its raw completions' logprobs are shaped like a chat's, it takes `echo` and does not
+repeat the prompt, and repeats an assistant's last turn before it goes on. Earlier ones refused `echo` and only went on.
+"""
 
 
 def tells_like_llama_cpp(server: Server) -> None:

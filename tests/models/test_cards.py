@@ -122,11 +122,11 @@ def test_an_endpoint_of_raw_texts_alone_is_asked_raw(server: Server) -> None:
 def test_llama_cpps_server(server: Server) -> None:
     tells_like_llama_cpp(server)
     card = probed(server, LLAMA_CPP, dialect="llama.cpp")
-    assert verdicts(card) == {**ALL, "echo": "refused", "score": "refused"}
+    assert verdicts(card) == {**ALL, "prefill": "doubled", "echo": "ignored", "score": "ignored"}
     assert (card.prefill_style, card.server, card.context_window) == ("assistant_turn", "llamacpp", 1024)
     assert (card.top_logprobs, card.logprobs_are) == (15, "raw")
     assert [request["path"] for request in server.got] == ["/v1/models", "/props"]
-    unknown = probed(server, replace(LLAMA_CPP, n="refused"))
+    unknown = probed(server, replace(LLAMA_CPP, prefill="honoured", echo="refused", n="refused"))
     assert verdicts(unknown) == {**ALL, "echo": "refused", "score": "refused", "n": "refused"}
     assert unknown.context_window == 1024
 

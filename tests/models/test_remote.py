@@ -402,7 +402,7 @@ def test_neutral_settings_change_nothing(unsent: dict[str, Remote], dialect: str
                 "min_p": 0.0,
                 "typical_p": 1.0,
                 "repeat_penalty": 1.1,
-                "repeat_last_n": -1,
+                "repeat_last_n": 2**20,
                 "samplers": ["penalties", "temperature", "top_k", "top_p", "min_p", "typ_p"],
                 "presence_penalty": 0.0,
                 "frequency_penalty": 0.0,

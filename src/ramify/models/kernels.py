@@ -57,12 +57,12 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., in_features) float32 -> (..., out_features) float32."""
-        sizes = torch.linalg.vector_norm(x, torch.inf, dim=-1, keepdim=True).clamp_min_(torch.finfo(torch.float32).tiny)
+        # Not the norm of order inf: it takes 3 ns an element where these two take a third of one.
+        sizes = x.abs().amax(dim=-1, keepdim=True).clamp_min_(torch.finfo(torch.float32).tiny)
         out: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
             x / sizes, 1 / self.levels, self.levels + 1, self.packed
         )
-        out.mul_(sizes)
-        return out if self.bias is None else out.add_(self.bias)
+        return out.mul_(sizes) if self.bias is None else torch.addcmul(self.bias, out, sizes)
 
 
 def pack(model: nn.Module) -> int:

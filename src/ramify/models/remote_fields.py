@@ -80,14 +80,15 @@ NAMES: Mapping[str, Mapping[str, str]] = {
 SAID_ALOUD: Mapping[Dialect, Mapping[str, Any]] = {
     # vLLM's defaults come from the model's generation_config.json.
     "vllm": {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0},
-    # llama.cpp's are top_k 40, top_p 0.95, min_p 0.05; its penalty looks back 64 tokens only unless told otherwise.
+    # llama.cpp's are top_k 40, top_p 0.95, min_p 0.05; its penalty looks back 64 tokens only unless told otherwise. -1 for all of
+    # them is refused by newer servers, and the largest number allowed makes them take 8 GB; this one is above every window.
     "llama.cpp": {
         "top_p": 1.0,
         "top_k": 0,
         "min_p": 0.0,
         "typical_p": 1.0,
         "repeat_penalty": 1.0,
-        "repeat_last_n": -1,
+        "repeat_last_n": 2**20,
         "presence_penalty": 0.0,
         "frequency_penalty": 0.0,
         # Ours: its own order has the temperature after the filters, and processors that nobody asked for.
