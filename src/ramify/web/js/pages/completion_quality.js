@@ -11,7 +11,7 @@ import { cannot, models, remembered, sayError } from "../state.js";
 
 const kept = remembered("quality-checks", NO_CHECKS);
 const judge = remembered("quality-model", "");
-const ENOUGH = 3; // digits behind the point
+const DIGITS = 3; // that count: a story's fluency may be 0.00213
 
 /** @param {{ completion: T.Completion }} props */
 export function Quality({ completion }) {
@@ -44,6 +44,6 @@ export function Quality({ completion }) {
     ${found?.filtered && html`<div class=${`notice ${found.filtered.passed ? "good" : "warn"}`} role="status"><${Icon} name=${found.filtered.passed ? "check" : "warn"} /><div class="stack tight"><strong>${found.filtered.passed ? "It passes" : "It does not pass"}</strong>
       ${found.filtered.reasons.map((each) => html`<span class="small" key=${each}><bdi>${each}</bdi></span>`)}${Object.entries(found.filtered.checked).map(([name, looked]) => html`<span class="tiny muted" key=${name}>${name}: ${looked}</span>`)}</div></div>`}
     ${found && html`<table class="plain"><caption class="small muted">Under <bdi>${found.model}</bdi></caption><tbody>${Object.entries(found.metrics).filter(([, value]) => value !== null).map(([name, value]) => html`<tr key=${name} title=${says(name)?.meaning}>
-      <td class="muted">${name}</td><td class="number" style=${{ textAlign: "right" }}>${Number.isInteger(value) ? value : Number(value).toFixed(ENOUGH).replace("-", "−")}</td><td class="tiny muted">${says(name)?.range}${says(name)?.better === "neither" ? "" : `, ${says(name)?.better} is better`}</td></tr>`)}</tbody></table>`}
+      <td class="muted">${name}</td><td class="number" style=${{ textAlign: "right" }}>${Number.isInteger(value) ? value : Number(value).toPrecision(DIGITS).replace("-", "−")}</td><td class="tiny muted">${says(name)?.range}${says(name)?.better === "neither" ? "" : `, ${says(name)?.better} is better`}</td></tr>`)}</tbody></table>`}
   </div></details>`;
 }

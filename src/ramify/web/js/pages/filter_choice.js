@@ -19,7 +19,7 @@ export function FilterChoice({ filter, onChange }) {
   };
   return html`<div class="stack tight"><div class="row wrap"><span class="label">Only what matches</span>${built ? built.rows.map((row, at) => html`<span class="mark info" key=${at}>${inWords(row)}</span>`) : filter && html`<span class="mark info">a nested filter</span>`}
       <${Button} small icon="filter" pressed=${open} onClick=${() => setOpen(!open)}>${filter ? "Change the filter" : "Filter"}<//>
-      ${saved.length > 0 && html`<select class="select" aria-label="A saved filter" value="" onChange=${(/** @type {any} */ event) => take(event.currentTarget.value)}><option value="">a saved one…</option>${saved.map((/** @type {any} */ each) => html`<option key=${each.name}>${each.name}</option>`)}</select>`}
+      ${saved.length > 0 && html`<select class="select" aria-label="A saved filter" style=${{ width: "auto" }} value="" onChange=${(/** @type {any} */ event) => take(event.currentTarget.value)}><option value="">a saved one…</option>${saved.map((/** @type {any} */ each) => html`<option key=${each.name}>${each.name}</option>`)}</select>`}
       ${filter && html`<${Button} small kind="quiet" icon="close" label="No filter" onClick=${() => { setOpen(false); onChange(null); }} />`}</div>
     ${open && html`<${FilterBuilder} filter=${filter} onChange=${onChange} onClose=${() => setOpen(false)} />`}</div>`;
 }

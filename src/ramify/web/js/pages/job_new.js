@@ -42,7 +42,7 @@ export function NewJob({ onMade, onClose }) {
     <${Field} label="Or a file" hint="JSON Lines, CSV or Parquet with a column prompt, messages or text; document 002's JSON; OpenAI batch lines">${(/** @type {string} */ id) => html`<input id=${id} class="input" type="file" onChange=${(/** @type {any} */ event) => setFile(event.currentTarget.files[0] ?? null)} />`}<//>
     <${SettingsForm} config=${config} onChange=${setConfig} model=${it.model || targetModel()} onWrong=${setWrong} />
     <details class="params"><summary><${Icon} name="chevron" size=${13} />Labels, limits, code, places</summary><div class="stack" style=${{ marginTop: "10px" }}>
-      <div class="fields">${text("labels", "Labels", { placeholder: "team=one, product=two" })}${text("hours", "Hours at most", { placeholder: "24" })}${text("prompt_column", "Column of the prompt", { placeholder: "messages, prompt or text" })}</div>
+      <div class="fields wide">${text("labels", "Labels", { placeholder: "team=one, product=two" })}${text("hours", "Hours at most", { placeholder: "24" })}${text("prompt_column", "Column of the prompt", { placeholder: "messages, prompt or text" })}</div>
       <div class="row wrap">${tick("logprobs", "Every token with its logprob")}</div>
       ${allowed && (allowed.code_evaluator ? html`<p class="small muted">No code is run: ${allowed.code_evaluator}</p>` : html`<div class="row wrap">${tick("code", "Run the code that it writes, and go on with its output")}${it.code && tick("retry", "Try what fails again")}</div>
         ${it.code && html`<div class="fields">${text("iterations", "Runs at most", { placeholder: "10" })}${text("seconds", "Seconds a run", { placeholder: "60" })}</div>`}`)}
