@@ -279,6 +279,7 @@ def test_neutral_values_of_the_official_client_are_accepted(live: Live) -> None:
         (COMPLETIONS, {"prompt": "a", "stream_options": {"include_usage": True}}, "stream_options", "stream is not true"),
         (COMPLETIONS, {"prompt": "a", "stream": True, "prompt_logprobs": 1}, "prompt_logprobs", "no"),
         (COMPLETIONS, {"prompt": []}, "prompt", "empty list"),
+        (COMPLETIONS, {"prompt": ["a", [1]]}, "prompt", "a text, token ids, or a list of either"),
         (COMPLETIONS, {"prompt": "a", "logit_bias": {"x": 1}}, "logit_bias", "logit_bias"),
         (COMPLETIONS, {"prompt": "a", "response_format": {"type": "json_schema"}}, "response_format", "give the schema"),
         (COMPLETIONS, {"prompt": "a", "skip_special_tokens": "no"}, "skip_special_tokens", "boolean"),

@@ -108,9 +108,11 @@ def test_a_server_that_could_not_run_code_safely_does_not_start(ramify: Run, mon
     from ramify.batch import sandbox
 
     monkeypatch.setattr(sandbox, "why_not", lambda: "bubblewrap is missing; install it (apt-get install bubblewrap)")
-    refused = ramify("serve", "--port", "0", "--allow-code-evaluator")
-    assert (refused.exit_code, refused.stdout) == (2, "")
-    assert "code cannot be run here: bubblewrap is missing; install it (apt-get install bubblewrap)" in refused.stderr
+    for command in (("serve",), ("studio", "none.ramify", "--no-browser")):
+        refused = ramify(*command, "--port", "0", "--allow-code-evaluator")
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert "code cannot be run here: bubblewrap is missing; install it (apt-get install bubblewrap)" in refused.stderr
+    assert not Path("none.ramify").exists()
 
 
 def test_a_job_on_ray_says_so_and_is_refused_without_ray(

@@ -46,14 +46,20 @@ def test_a_job_is_started_from_prompts_watched_and_its_answers_downloaded(
     page, before = jobs_page(open_page), keys(studio)
     page.keyboard.press("n")
     page.get_by_label("Prompts, one a line").fill("Once upon a time\nA hedgehog\n\n")
+    page.get_by_text("Labels, limits, code, places").click()
+    page.get_by_label("Labels", exact=True).fill("team=one")
+    page.get_by_label("Every token with its logprob").check()
+    expect(page.get_by_text("start it with --allow-code-evaluator")).to_be_visible()
     page.get_by_role("button", name="Start").click()
     job = until(studio, started(studio, before), "completed")
+    assert job["labels"] == {"team": "one"}
     assert (job["rows"], job["done"], job["failed"], job["workers"]["used"]) == (2, 2, 0, 1)
     card = page.get_by_label(f"Job {job['key']}")
     expect(card.get_by_text("completed")).to_be_visible(timeout=20_000)
     expect(card.get_by_text("2 of 2 rows")).to_be_visible()
     rows = studio.get(f"/api/jobs/{job['key']}/rows")["items"]
     texts = [json.loads(row["result"])["text"] for row in rows]
+    assert all(json.loads(row["result"])["tokens"] for row in rows)
     expect(card.locator(".answer").first).to_have_text(texts[0].strip())
     with page.expect_download() as download:
         card.get_by_role("button", name="Download").click()

@@ -118,6 +118,34 @@ def test_judged_completions_become_a_model_that_writes_for_the_facet(open_page: 
     expect(view.get_by_role("button", name=re.compile("^Train kind-dpo-2"))).to_be_visible()
 
 
+def test_a_saved_filter_chooses_the_rows_and_muon_has_its_own_rate(open_page: Callable[..., Page], studio: Studio) -> None:
+    for prompt in ("A fox", "A bear", "A cat"):
+        sample = studio.post("/api/samples", prompt=prompt, title=prompt)["id"]
+        studio.post(f"/api/samples/{sample}/completions", text=" went home.")
+    studio.put("/api/filters", name="the fox alone", filter={"field": "title", "op": "is", "value": "A fox"})
+    page = open_page(start=studio.start.replace("#", "#/training?"))
+    form = page.get_by_role("region", name="What is trained, and how")
+    view = page.get_by_role("region", name="The trainer's view")
+    while form.get_by_role("button", name="Remove facet 1").count():
+        form.get_by_role("button", name="Remove facet 1").click()
+    form.get_by_role("radio", name="SFT").click()
+    rows = view.locator("dd").first
+    before = studio.post("/api/training/checks", method="sft", name="x", wait=True)["report"]["rows"]
+    expect(rows).to_have_text(str(before))
+    form.get_by_label("A saved filter").select_option("the fox alone")
+    expect(form.get_by_text("title is A fox")).to_be_visible()
+    expect(rows).to_have_text("1")
+    form.get_by_text("More settings").click()
+    expect(form.get_by_label("Learning rate of matrices")).to_have_count(0)
+    form.get_by_label("Optimizer").select_option("muon")
+    expect(form.get_by_label("Learning rate of matrices")).to_be_visible()
+    expect(form.get_by_label("Warm-up steps")).to_have_attribute("placeholder", "50")
+    form.get_by_label("Tokens a step").fill("500")
+    expect(view.get_by_text("Every row can be trained on, as tiny spells it.")).to_be_visible()
+    form.get_by_label("Rows in a pass").fill("4")
+    expect(view.get_by_text("batch_size and tokens_per_step are given; count rows or tokens")).to_be_visible()
+
+
 @pytest.mark.slow
 def test_a_run_is_cancelled_gone_on_with_and_deleted_by_keys(open_page: Callable[..., Page], studio: Studio) -> None:
     studio.post("/api/facets", name="patient")

@@ -161,7 +161,8 @@ def nearest(name: str, kind: Any) -> str:
 
 def _unfit(error: RequestValidationError, content_type: str, body: Any) -> ApiError:
     """The first thing that did not fit, by its path in the request. body: the model that it was to be."""
-    first = error.errors()[0]
+    found = error.errors()
+    first = found[0]
     where = [str(step) for step in first["loc"]]
     kind, source = str(first["type"]), where[0]
     if source == "body" and isinstance(error.body, bytes) and error.body and not _is_json(content_type):
@@ -183,8 +184,18 @@ def _unfit(error: RequestValidationError, content_type: str, body: Any) -> ApiEr
         return ApiError(400, f"{param or 'the body'} is missing", param=param or None, code="missing")
     given = _shown(first.get("input"))
     why = str(first["msg"]).removeprefix("Value error, ")
+    if where[1:] and sum(each["loc"][:2] == first["loc"][:2] for each in found) > 1:
+        # It fits none of several forms: what the field is says more than why it is not the first of them.
+        why = _about(where[1], body) or why
     message = f"{param or 'the body'} is {given}: {why[:1].lower()}{why[1:]}"
     return ApiError(400, message, param=param or None, code="invalid_value")
+
+
+def _about(name: str, kind: Any) -> str:
+    """What a body says of a field; "" where it says nothing."""
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return ""
+    return next((field.description or "" for key, field in kind.model_fields.items() if name in (key, field.alias)), "")
 
 
 def _is_json(content_type: str) -> bool:

@@ -52,6 +52,7 @@ def studio(
 
     The address holds the access token behind `#`, which browsers send to nobody. It comes from RAMIFY_API_KEY, else is made anew.
     """
+    options.check_sandbox(allow_code_evaluator)
     from ramify.web.modules import missing
 
     if missing():
@@ -59,7 +60,6 @@ def studio(
             f"the studio's modules are not here ({', '.join(missing()[:3])}, …); "
             "in a checkout `make setup` fetches them (it needs npm), and a wheel has them"
         )
-    options.check_sandbox(allow_code_evaluator)
     from ramify.api.app import create_app
     from ramify.api.serving import serve
     from ramify.models.registry import Registry

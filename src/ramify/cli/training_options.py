@@ -164,8 +164,7 @@ def plan_of(method: str, plan: Path | None, given: dict[str, Any], *, needs_out:
 def _name_filters(whole: dict[str, Any]) -> None:
     """Put filters in the place of what --filter said: names, or JSON. Raises InputError, NotFoundError."""
     select = whole.get("select")
-    named = select.get("filter") if isinstance(select, Mapping) else None
-    if not isinstance(named, list):
+    if not isinstance(select, Mapping) or not isinstance(select.get("filter"), list):
         return
     if whole.get("rows"):
         raise InputError("--filter is of a workspace's completions; of files every row is taken")
@@ -173,7 +172,7 @@ def _name_filters(whole: dict[str, Any]) -> None:
     from ramify.cli.workspace import open_workspace
 
     with open_workspace(whole["workspace"]) as database:
-        whole["select"] = {**select, "filter": {"all": conditions(database, [str(each) for each in named])}}
+        whole["select"] = {**select, "filter": {"all": conditions(database, [str(each) for each in select["filter"]])}}
 
 
 def _workspace() -> str:

@@ -7,6 +7,8 @@ import { heatClass, isUncertain, legend, stepOf, stepsOf, valueOf } from "../../
 import { asTokens, pathOf, planOf, sizeOf, smooth, sortedRows, withNews } from "../../../src/ramify/web/js/domain/lab.js";
 import { chance, intervals, isDecided, verdictOf } from "../../../src/ramify/web/js/domain/ranking.js";
 import { ago, firstLine, percent, pieces, strategyOf, visible } from "../../../src/ramify/web/js/domain/text.js";
+import { NO_CHECKS, qualityBody } from "../../../src/ramify/web/js/domain/quality.js";
+import { jobBody } from "../../../src/ramify/web/js/domain/jobs.js";
 import { bodyOf, freeName, points, ticks, withTold } from "../../../src/ramify/web/js/domain/training.js";
 import { alternativesOf, candidatesOf, divergence, joined, nextWhere, originsOf, paragraphs } from "../../../src/ramify/web/js/domain/tokens.js";
 import { layOut, merged, neighbour, wayTo } from "../../../src/ramify/web/js/domain/tree_layout.js";
@@ -303,6 +305,29 @@ test("ticks are round numbers within the range", () => {
   for (const [low, high] of [[-3.3, 0.2], [1e-5, 3e-5], [0, 12345]]) for (const each of ticks(low, high)) assert.ok(each >= low - 1e-9 && each <= high + 1e-9);
 });
 
+test("a filter is asked for as it was filled in, and nothing that was left empty", () => {
+  assert.deepEqual(qualityBody(NO_CHECKS, ""), {});
+  const it = { ...NO_CHECKS, reference: "x", sources: "unread", min_length: "0", max_repetition: " ", coherence_threshold: "0.5", profanity_filter: true };
+  assert.deepEqual(qualityBody(it, "mine"), { model: "mine", reference: "x", checks: { min_length: 0, coherence_threshold: 0.5, profanity_filter: true } });
+  assert.deepEqual(qualityBody({ ...NO_CHECKS, factuality_check: true, sources: "s", profanity_filter: true, words: "a, b" }, ""), { checks: { profanity_filter: ["a", "b"], factuality_check: true }, sources: ["s"] });
+});
+
+test("a job is asked for as it was filled in, and what is not whole is told", () => {
+  const it = { model: "", prompts: "", input_path: "", output_path: "", overwrite: false, checkpoint_path: "", prompt_column: "", labels: "", hours: "", logprobs: false, code: false, iterations: "", seconds: "", retry: true };
+  assert.equal(jobBody(it, {}, null), "Give at least one prompt, or a file");
+  assert.deepEqual(jobBody({ ...it, prompts: "a\n\nb" }, { seed: 1 }, null), { prompts: ["a", "b"], config: { seed: 1 }, name: "answers.jsonl" });
+  assert.deepEqual(jobBody({ ...it, labels: "team=one, eq=a=b", hours: "0.5", logprobs: true, code: true, iterations: "3", retry: false }, {}, "rows.csv"), {
+    config: {}, name: "rows.answers.jsonl", logprobs: true, labels: { team: "one", eq: "a=b" }, max_runtime_sec: 1800, tool_config: { name: "code_evaluator", max_iterations: 3, should_retry_on_error: false },
+  });
+  assert.deepEqual(jobBody({ ...it, input_path: "/in", output_path: "/out.jsonl", overwrite: true, checkpoint_path: "/c" }, {}, null), {
+    input_path: "/in", config: {}, name: "answers.jsonl", output_path: "/out.jsonl", checkpoint_path: "/c", overwrite: true,
+  });
+  assert.equal(jobBody({ ...it, prompts: "a", labels: "team" }, {}, null), "“team” is no label: write name=value");
+  assert.equal(jobBody({ ...it, prompts: "a", hours: "60" }, {}, null), "“60” is no number of hours: more than 0, at most 48");
+  assert.equal(jobBody({ ...it, prompts: "a", code: true, seconds: "1.5" }, {}, null), "“1.5” is no whole number of at least 1");
+  assert.equal(jobBody({ ...it, input_path: "/in" }, {}, "rows.csv"), "A file is chosen and a place for rows is named: leave one out");
+});
+
 test("a training is asked for as it was filled in, and nothing more", () => {
   const it = /** @type {any} */ ({
     method: "dpo", name: "", model: "", facets: [{ name: "noir", amount: "25%" }, { name: "", amount: "" }], adapter: true, rank: "4", merge: false, keep: true, validation: "0.1", overlong: "refuse",
@@ -313,6 +338,13 @@ test("a training is asked for as it was filled in, and nothing more", () => {
     method: "dpo", name: "noir-dpo", facets: [{ name: "noir", share: 0.25 }], overlong: "refuse", unusable: "refuse", merge: false, select: { validation: 0.1, truncated: true }, learn: {},
     train: { max_steps: 6, learning_rate: 0.005 }, preference: { beta: 0.3, loss: "ipo" }, lora: { rank: 4 }, keep: {},
   });
+  const more = { optimizer: "muon", tokens_per_step: "4096", matrix_learning_rate: "0.01", packing: true, together: true, checkpointing: true, filter: { field: "tag", op: "is", value: "x" }, good_rating: "8", per_sample: "2",
+    alpha: "8", keep_texts: "9", keep_weight: "1.5", keep_model: "tiny" };
+  const asked = bodyOf({ ...it, ...more }, "noir-dpo", []);
+  assert.deepEqual(asked.train, { max_steps: 6, tokens_per_step: 4096, learning_rate: 0.005, matrix_learning_rate: 0.01, optimizer: "muon", packing: true, together: true, checkpointing: true });
+  assert.deepEqual([asked.select, asked.lora, asked.keep], [{ validation: 0.1, good_rating: 8, per_sample: 2, filter: more.filter, truncated: true }, { rank: 4, alpha: 8 }, { texts: 9, weight: 1.5, model: "tiny" }]);
+  const plain = bodyOf({ ...it, ...more, optimizer: "", packing: false }, "noir-dpo", []); // what would only be refused is not asked for
+  assert.deepEqual(plain.train, { max_steps: 6, tokens_per_step: 4096, learning_rate: 0.005, checkpointing: true });
   assert.equal(bodyOf({ ...it, facets: [{ name: "noir", amount: "some" }] }, "x", []), "“some” is no amount: leave it empty for all, or write 100 or 25%");
   assert.equal(freeName("Légal letters!", "sft", ["legal-letters-sft", "legal-letters-sft-2"]), "legal-letters-sft-3");
   assert.equal(freeName("夜", "kto", []), "model-kto");

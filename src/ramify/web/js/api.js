@@ -134,11 +134,14 @@ export const api = {
   /** @returns {Promise<T.Candidates>} */
   next: (id, query, signal) => get(`/api/completions/${id}/next`, query, signal),
   /** @returns {Promise<T.Tokens>} */
+  quality: (id, body) => post(`/api/completions/${id}/quality`, body),
+  qualityFacts: () => get("/api/quality"),
   score: (id, body) => post(`/api/completions/${id}/score`, body),
   deleteCompletion: (id) => remove(`/api/completions/${id}`),
 
   // Jobs.
   jobs: (query = {}) => get("/api/jobs", query),
+  jobsAllowed: () => get("/api/jobs/allowed"),
   addJob: (body) => post("/api/jobs", body),
   jobRows: (key, query) => get(`/api/jobs/${encodeURIComponent(key)}/rows`, query),
   cancelJob: (key) => post(`/api/jobs/${encodeURIComponent(key)}/cancel`),

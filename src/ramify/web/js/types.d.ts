@@ -163,11 +163,15 @@ export type ReadinessTask = Task & {
     kinds: ReadyKind[]; tokens: Distribution | null; ratings: Distribution | null; mean_logprobs: Distribution | null; min_logprobs: Distribution | null;
   };
 };
-export type TrainingMethod = { name: "sft" | "dpo" | "kto"; learns: string; train: Record<string, any>; lora_learning_rate: number; preference: string[] };
+export type Quality = {
+  model: string; fingerprint: string; metrics: Record<string, number | null>; filtered: null | { text: string; passed: boolean; reasons: string[]; checked: Record<string, string> };
+};
+export type QualityFacts = { metrics: { name: string; meaning: string; range: string; better: string; source: string }[]; checks: { name: string; meaning: string }[] };
+export type TrainingMethod = { name: "sft" | "dpo" | "kto"; learns: string; train: Record<string, any>; muon: Record<string, any>; lora_learning_rate: number; preference: string[] };
 export type TrainingForm = Record<string, any> & {
   method: "sft" | "dpo" | "kto"; name: string; model: string; facets: { name: string; amount: string }[]; adapter: boolean; rank: string; merge: boolean; keep: boolean;
   validation: string; overlong: string; unusable: string; truncated: boolean; archived: boolean; retokenize: boolean; prefill: boolean; turns: "last" | "all";
-  packing: boolean; schedule: string; loss: string;
+  packing: boolean; optimizer: "" | "muon"; schedule: string; loss: string; filter: any; keep_model: string;
 };
 export type TrainingLine = {
   step: number; seconds: number; held_out: boolean; loss: number | null; accuracy: number | null; margin: number | null; tokens_per_s: number | null; lr: number | null;

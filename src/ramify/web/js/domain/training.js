@@ -36,7 +36,9 @@ export function freeName(facet, method, taken) {
   return name;
 }
 
-export const NUMBERS = /** @type {const} */ (["epochs", "max_steps", "max_seconds", "batch_size", "accumulation", "learning_rate", "warmup_steps", "weight_decay", "patience", "validate_every", "save_every", "max_length", "seed"]);
+export const SWITCHES = /** @type {const} */ (["packing", "together", "checkpointing", "bf16"]);
+export const SELECTED = /** @type {const} */ (["validation", "good_rating", "per_sample"]);
+export const NUMBERS = /** @type {const} */ (["epochs", "max_steps", "max_seconds", "batch_size", "tokens_per_step", "accumulation", "learning_rate", "matrix_learning_rate", "warmup_steps", "weight_decay", "clip_norm", "patience", "validate_every", "save_every", "max_length", "seed"]);
 
 /**
  * What is filled in, as the server takes it; a sentence where a facet's amount is not understood.
@@ -52,10 +54,15 @@ export function bodyOf(it, name, reads) {
   const preference = { ...filled(reads.filter((each) => each !== "loss"), it), ...(reads.includes("loss") && it.loss ? { loss: it.loss } : {}) };
   return {
     method: it.method, name, facets, overlong: it.overlong, unusable: it.unusable, merge: it.adapter && it.merge,
-    select: { ...filled(["validation"], it), ...Object.fromEntries(["truncated", "archived"].filter((each) => it[each]).map((each) => [each, true])) },
+    select: { ...filled(SELECTED, it), ...(it.filter ? { filter: it.filter } : {}), ...Object.fromEntries(["truncated", "archived"].filter((each) => it[each]).map((each) => [each, true])) },
     learn: { ...(it.retokenize ? { retokenize: true } : {}), ...(it.prefill ? {} : { prefill: false }), ...(it.turns === "all" ? { turns: "all" } : {}) },
-    train: { ...filled(NUMBERS, it), ...(it.packing ? { packing: true } : {}), ...(it.schedule ? { schedule: it.schedule } : {}) },
+    train: {
+      ...filled(NUMBERS.filter((each) => each !== "matrix_learning_rate" || it.optimizer === "muon"), it), ...(it.optimizer === "muon" ? { optimizer: it.optimizer } : {}),
+      // Rows of one prompt come together for packing's sake.
+      ...Object.fromEntries(SWITCHES.filter((each) => it[each] && (each !== "together" || it.packing)).map((each) => [each, true])), ...(it.schedule ? { schedule: it.schedule } : {}),
+    },
     preference,
-    ...(it.model ? { model: it.model } : {}), ...(it.adapter ? { lora: filled(["rank"], it) } : {}), ...(it.keep ? { keep: {} } : {}),
+    ...(it.model ? { model: it.model } : {}), ...(it.adapter ? { lora: filled(["rank", "alpha", "dropout"], it) } : {}),
+    ...(it.keep ? { keep: { ...Object.fromEntries(Object.entries(filled(["keep_texts", "keep_weight"], it)).map(([name, value]) => [name.slice("keep_".length), value])), ...(it.keep_model ? { model: it.keep_model } : {}) } } : {}),
   };
 }

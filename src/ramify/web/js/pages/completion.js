@@ -18,6 +18,7 @@ import { draftSignal, expectDrafts } from "../drafts.js";
 import { useKeys } from "../keyboard.js";
 import { html, signal, useEffect, useMemo, useRef, useState } from "../preact.js";
 import { act, cannot, changed, facetName, models, remembered, say } from "../state.js";
+import { Quality } from "./completion_quality.js";
 import { useWindows } from "./token_windows.js";
 
 /** @import { Completion, Tokens } from "../types.js" */
@@ -181,6 +182,7 @@ function Overview({ completion, tokens }) {
   return html`<h2>Tokens</h2><p class="small muted">Point at a token to see what else could have stood there. Click it, or walk with <kbd>←</kbd> <kbd>→</kbd>, to branch from it.</p>
     ${own && html`<table class="plain"><tbody>${[["mean logprob", own.mean_logprob], ["lowest", own.min_logprob], ["10th percentile", own.p10_logprob], ["median", own.p50_logprob], ["mean entropy", own.mean_entropy]].map(([name, value]) => html`<tr key=${name}><td class="muted">${name}</td><td class="number" style=${{ textAlign: "right" }}>${value === null ? "–" : Number(value).toFixed(3).replace("-", "−")}</td></tr>`)}</tbody></table>`}
     ${completion.processors.length > 0 && html`<div class="stack tight"><span class="label">Processors, in order</span><p class="small">${completion.processors.join(" → ")}</p></div>`}
+    ${!completion.running && html`<${Quality} completion=${completion} />`}
     <div class="stack tight"><span class="label">Made with</span><p class="small mono">${Object.entries(completion.config).filter(([, value]) => value !== null && value !== false).map(([name, value]) => `${name}=${JSON.stringify(value)}`).join("  ") || "the defaults"}${completion.seed !== null ? `  seed ${completion.seed}` : ""}</p></div>`;
 }
 

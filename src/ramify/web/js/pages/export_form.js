@@ -2,10 +2,9 @@
 
 import { Button, Check, Field, Segments, Select } from "../components/controls.js";
 import { Icon } from "../components/icon.js";
-import { html, useState } from "../preact.js";
+import { html } from "../preact.js";
 import { facet, facets, models } from "../state.js";
-import { FilterBuilder } from "./filter_builder.js";
-import { inWords, fromFilter } from "../domain/filters.js";
+import { FilterChoice } from "./filter_choice.js";
 
 const KINDS = { sft: "SFT", dpo: "DPO", kto: "KTO", reward: "Reward", prompts: "Prompts", stepwise: "Steps" };
 const SAYS = {
@@ -15,7 +14,6 @@ const SAYS = {
 
 /** @param {{ it: any, set: (change: any) => void, forms: any, wrong: string | null, password: string, setPassword: (text: string) => void }} props */
 export function ExportForm({ it, set, forms, wrong, password, setPassword }) {
-  const [filtering, setFiltering] = useState(false);
   const able = (/** @type {string} */ kind) => (forms?.forms ?? []).filter((/** @type {any} */ each) => each.kinds.includes(kind));
   const choose = (/** @type {string} */ kind) => set({ kind, form: able(kind).some((/** @type {any} */ each) => each.name === it.form) ? it.form : "trl" });
   const bound = (/** @type {string} */ name, /** @type {string} */ label, /** @type {any} */ more = {}) => html`<${Field} label=${label}>${(/** @type {string} */ id) => html`<input id=${id} class="input number" type="number" step="any" value=${it[name]} onInput=${(/** @type {any} */ event) => set({ [name]: event.currentTarget.value })} ...${more} />`}<//>`;
@@ -23,7 +21,6 @@ export function ExportForm({ it, set, forms, wrong, password, setPassword }) {
   const setFacet = (/** @type {number} */ at, /** @type {any} */ change) => set({ facets: it.facets.map((/** @type {any} */ each, /** @type {number} */ i) => (i === at ? { ...each, ...change } : each)) });
   const move = (/** @type {number} */ at) => set({ facets: it.facets.map((/** @type {any} */ each, /** @type {number} */ i, /** @type {any[]} */ all) => (i === at - 1 ? all[at] : i === at ? all[at - 1] : each)) });
   const free = facets.value.filter((each) => !it.facets.some((/** @type {any} */ one) => one.name === each.name));
-  const built = fromFilter(it.filter);
   return html`<section class="card" aria-label="What it is made of"><div class="body stack loose">
     <div class="stack tight"><${Segments} label="Kind" value=${it.kind} onChange=${choose} options=${Object.entries(KINDS).map(([value, name]) => ({ value, name }))} /><p class="small muted">${SAYS[it.kind]}</p></div>
     <div class="fields wide">
@@ -38,9 +35,7 @@ export function ExportForm({ it, set, forms, wrong, password, setPassword }) {
         <span class="row"><${Button} small kind="quiet" icon="up" label=${`Move facet ${at + 1} up`} why=${at ? null : "It is the first"} onClick=${() => move(at)} /><${Button} small kind="quiet" icon="close" label=${`Remove facet ${at + 1}`} onClick=${() => set({ facets: it.facets.filter((/** @type {any} */ _, /** @type {number} */ i) => i !== at) })} /></span></div>`)}
       <div><${Button} small icon="plus" why=${free.length ? null : facets.value.length ? "Every facet is there" : "There is no facet yet"} onClick=${() => set({ facets: [...it.facets, { name: free[0].name, amount: "", order: "oldest" }] })}>Facet<//>
         ${!it.facets.length && html` <span class="small muted">none: every completion, whatever is thought of it (SFT and prompts only)</span>`}</div></fieldset>
-    <div class="stack tight"><div class="row wrap"><span class="label">Only what matches</span>${built ? built.rows.map((row, at) => html`<span class="mark info" key=${at}>${inWords(row)}</span>`) : it.filter && html`<span class="mark info">a nested filter</span>`}
-      <${Button} small icon="filter" pressed=${Boolean(it.filter)} onClick=${() => setFiltering(!filtering)}>${it.filter ? "Change the filter" : "Filter"}<//>${it.filter && html`<${Button} small kind="quiet" icon="close" label="No filter" onClick=${() => set({ filter: null })} />`}</div>
-      ${filtering && html`<${FilterBuilder} filter=${it.filter} onChange=${(/** @type {any} */ filter) => set({ filter })} onClose=${() => setFiltering(false)} />`}</div>
+    <${FilterChoice} filter=${it.filter} onChange=${(/** @type {any} */ filter) => set({ filter })} />
     <div class="stack tight"><span class="label">Thresholds; empty: the facet's own</span><div class="fields">
       ${bound("good_rating", "Good from rating", { min: 0, max: 10, placeholder: own?.good_rating ?? "" })}
       ${it.kind === "kto" && bound("bad_rating", "Bad up to rating", { min: 0, max: 10, placeholder: own?.bad_rating ?? "" })}

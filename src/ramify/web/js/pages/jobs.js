@@ -1,16 +1,15 @@
 /** Batch jobs: many prompts through one model, worked at by the server; start, watch, end, try again, read what went wrong. */
 
 import { api } from "../api.js";
-import { Button, Field, TextArea } from "../components/controls.js";
-import { ModelChoice } from "../components/model_choice.js";
+import { Button } from "../components/controls.js";
 import { confirm } from "../components/overlays.js";
 import { Empty, Failure, Loading, useLoaded } from "../components/states.js";
-import { SettingsForm } from "../components/settings_form.js";
 import { ago, count, duration, plural } from "../domain/text.js";
 import { keepFile } from "../keep_file.js";
 import { useKeys } from "../keyboard.js";
 import { html, useEffect, useState } from "../preact.js";
-import { act, sayError, targetModel } from "../state.js";
+import { act, sayError } from "../state.js";
+import { NewJob } from "./job_new.js";
 
 const WATCH_MS = 1000;
 const ROWS = 50;
@@ -77,7 +76,7 @@ function Job({ job, open, onOpen, again }) {
     ${job.error && html`<p class="wrong" role="alert">${job.error}</p>`}${job.idle && html`<p class="muted small">${job.idle}</p>`}
     <div class="row">${!over && html`<${Button} small icon="stop" onClick=${cancel}>End<//>`}
       ${over && (job.failed > 0 || finished < (job.rows ?? Infinity)) && html`<${Button} small icon="redo" onClick=${retry}>Retry<//>`}
-      ${job.output_file && html`<${Button} small icon="save" onClick=${save}>Download<//>`}
+      ${job.output_file && html`<${Button} small icon="save" onClick=${save}>Download<//>`}${over && !job.output_file && html`<span class="small muted clip">Answers are written to <bdi>${job.output}</bdi></span>`}
       <${Button} small kind="quiet" icon=${open ? "down" : "chevron"} expanded=${open} onClick=${onOpen}>Rows<//>
       ${over && html`<${Button} small kind="quiet" icon="trash" label="Forget" onClick=${forget} />`}</div>
     ${open && html`<${Rows} job=${job} />`}</div></li>`;
@@ -94,35 +93,6 @@ function Rows({ job }) {
       : html`<ol class="job-rows">${items.map((/** @type {any} */ row) => html`<li key=${row.number}><span class="faint tiny number">${row.number + 1}</span><div class="stack tight"><bdi class="asked">${asked(row.request)}</bdi>
           ${row.error ? html`<span class="wrong">${row.error}</span>` : row.result ? html`<bdi class="answer">${answer(row.result)}</bdi>` : html`<span class="faint">${row.state}</span>`}</div></li>`)}</ol>
         ${items.length === ROWS * pages && pages < 10 && html`<div class="row"><${Button} small onClick=${() => setPages(pages + 1)}>More<//></div>`}`}</section>`;
-}
-
-/** @param {{ onMade: (job: any) => void, onClose: () => void }} props */
-function NewJob({ onMade, onClose }) {
-  const [model, setModel] = useState("");
-  const [text, setText] = useState("");
-  const [file, setFile] = useState(/** @type {File | null} */ (null));
-  const [config, setConfig] = useState(/** @type {Record<string, any>} */ ({ max_new_tokens: 100 }));
-  const [busy, setBusy] = useState(false);
-  const prompts = text.split("\n").filter((line) => line.trim());
-  const [wrong, setWrong] = useState(/** @type {string | null} */ (null));
-  const why = wrong ?? (file || prompts.length ? null : "Give at least one prompt, or a file");
-  const start = async () => {
-    setBusy(true);
-    try {
-      const source = file ? { file: (await api.addFile(file)).id } : { prompts };
-      onMade(await api.addJob({ ...source, model: model || targetModel(), config, name: file ? `${file.name.replace(/\.[a-z]+$/i, "")}.answers.jsonl` : "answers.jsonl" }));
-    } catch (error) {
-      sayError(error);
-    } finally {
-      setBusy(false);
-    }
-  };
-  return html`<section class="card" aria-label="New job" style=${{ marginBottom: "18px" }}><div class="head"><h2>New job</h2></div><div class="body stack">
-    <${ModelChoice} value=${model} onChange=${setModel} />
-    ${!file && html`<${Field} label="Prompts, one a line" hint=${prompts.length ? plural(prompts.length, "prompt") : null}>${(/** @type {string} */ id) => html`<${TextArea} id=${id} rows=${5} value=${text} onInput=${setText} autofocus placeholder="Once upon a time" />`}<//>`}
-    <${Field} label="Or a file" hint="JSON Lines, CSV or Parquet with a column prompt, messages or text; document 002's JSON; OpenAI batch lines">${(/** @type {string} */ id) => html`<input id=${id} class="input" type="file" onChange=${(/** @type {any} */ event) => setFile(event.currentTarget.files[0] ?? null)} />`}<//>
-    <${SettingsForm} config=${config} onChange=${setConfig} model=${model || targetModel()} onWrong=${setWrong} />
-    <div class="row"><${Button} kind="primary" icon="play" why=${why} busy=${busy} onClick=${start}>Start<//><${Button} onClick=${onClose}>Cancel<//></div></div></section>`;
 }
 
 /** What a row asked, in a line. @param {string} request */

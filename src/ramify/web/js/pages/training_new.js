@@ -7,19 +7,20 @@ import { Icon } from "../components/icon.js";
 import { Reasons } from "../components/reasons.js";
 import { Failure, Loading, useLoaded } from "../components/states.js";
 import { count, plural } from "../domain/text.js";
-import { bodyOf, freeName, NUMBERS } from "../domain/training.js";
+import { bodyOf, freeName, NUMBERS, SELECTED, SWITCHES } from "../domain/training.js";
 import { useKeys } from "../keyboard.js";
 import { html, useEffect, useState } from "../preact.js";
 import { changed, facetName, facets, models, remembered, say, sayError } from "../state.js";
 import { useTask } from "../tasks.js";
+import { FilterChoice } from "./filter_choice.js";
 import { Rows } from "./training_rows.js";
 
 /** @import * as T from "../types.js" */
 
 const BEGIN = /** @type {Omit<T.TrainingForm, "facets"> & { facets: T.TrainingForm["facets"] | null }} */ (/** @type {any} */ ({
-  method: "sft", name: "", model: "", facets: null, adapter: true, rank: "16", merge: false, keep: false, validation: "", overlong: "refuse", unusable: "refuse",
-  truncated: false, archived: false, retokenize: false, prefill: true, turns: "last", packing: false, schedule: "", loss: "", beta: "", sft: "", desirable_weight: "", undesirable_weight: "",
-  ...Object.fromEntries(NUMBERS.map((each) => [each, ""])),
+  method: "sft", name: "", model: "", facets: null, adapter: true, rank: "16", alpha: "", dropout: "", merge: false, keep: false, keep_texts: "", keep_weight: "", keep_model: "", filter: null, overlong: "refuse", unusable: "refuse",
+  truncated: false, archived: false, retokenize: false, prefill: true, turns: "last", optimizer: "", schedule: "", loss: "", beta: "", sft: "", desirable_weight: "", undesirable_weight: "",
+  ...Object.fromEntries([...NUMBERS, ...SELECTED].map((each) => [each, ""])), ...Object.fromEntries(SWITCHES.map((each) => [each, false])),
 }));
 const kept = remembered("training", BEGIN);
 const METHODS = { sft: "SFT", dpo: "DPO", kto: "KTO" };
@@ -32,9 +33,10 @@ export function fillFrom(run) {
   const { train, lora, select, learn, preference, ...plan } = run.plan;
   const text = (/** @type {any} */ value) => (value === null || value === undefined ? "" : String(value));
   kept.value = {
-    ...BEGIN, ...Object.fromEntries(NUMBERS.map((each) => [each, text(train[each])])), method: plan.method, model: text(run.model), adapter: Boolean(lora), rank: text(lora?.rank ?? 16), merge: plan.merge, keep: Boolean(plan.keep),
-    facets: run.facets.map((each) => { const [name, amount = ""] = each.split(/=(?=\d+%?$)/); return { name, amount }; }), overlong: plan.overlong, unusable: plan.unusable, validation: text(select.validation), truncated: Boolean(select.truncated),
-    archived: Boolean(select.archived), retokenize: learn.retokenize, prefill: learn.prefill, turns: learn.turns, packing: train.packing, schedule: train.schedule, loss: preference.loss,
+    ...BEGIN, ...Object.fromEntries(NUMBERS.map((each) => [each, text(train[each])])), method: plan.method, model: text(run.model), adapter: Boolean(lora), rank: text(lora?.rank ?? 16), alpha: text(lora?.alpha), dropout: text(lora?.dropout), merge: plan.merge, keep: Boolean(plan.keep),
+    keep_texts: text(plan.keep?.texts), keep_weight: text(plan.keep?.weight), keep_model: text(plan.keep?.model), filter: select.filter ?? null, ...Object.fromEntries(SELECTED.map((each) => [each, text(select[each])])), ...Object.fromEntries(SWITCHES.map((each) => [each, Boolean(train[each])])), optimizer: train.optimizer === "muon" ? "muon" : "",
+    facets: run.facets.map((each) => { const [name, amount = ""] = each.split(/=(?=\d+%?$)/); return { name, amount }; }), overlong: plan.overlong, unusable: plan.unusable, truncated: Boolean(select.truncated),
+    archived: Boolean(select.archived), retokenize: learn.retokenize, prefill: learn.prefill, turns: learn.turns, schedule: train.schedule, loss: preference.loss,
     ...Object.fromEntries(Object.keys(PREFERENCE).map((each) => [each, text(preference[each])])),
   };
 }
@@ -101,7 +103,7 @@ export function NewTraining() {
 function Form({ it, set, method, share, name, target, first }) {
   const free = facets.value.filter((each) => !it.facets.some((one) => one.name === each.name));
   const setFacet = (/** @type {number} */ at, /** @type {any} */ change) => set({ facets: it.facets.map((each, i) => (i === at ? { ...each, ...change } : each)) });
-  const typical = (/** @type {string} */ field) => (field === "learning_rate" && it.adapter ? method?.lora_learning_rate : method?.train[field]) ?? "";
+  const typical = (/** @type {string} */ field) => (field === "learning_rate" && it.adapter ? method?.lora_learning_rate : it.optimizer === "muon" ? method?.muon[field] : method?.train[field]) ?? "";
   const bound = (/** @type {string} */ field, /** @type {string} */ label, /** @type {any} */ more = {}) => html`<${Field} label=${label} hint=${more.hint}>${(/** @type {string} */ id) => html`<input id=${id} class="input number" type="number" step="any" min="0" value=${it[field]} placeholder=${more.placeholder ?? String(typical(field))} onInput=${(/** @type {any} */ event) => set({ [field]: event.currentTarget.value })} />`}<//>`;
   const tick = (/** @type {string} */ field, /** @type {string} */ label) => html`<${Check} checked=${it[field]} onChange=${(/** @type {boolean} */ on) => set({ [field]: on })}>${label}<//>`;
   const far = "it is behind an endpoint: its weights are not here";
@@ -119,16 +121,22 @@ function Form({ it, set, method, share, name, target, first }) {
     <div class="stack tight"><${Segments} label="What moves" value=${it.adapter} onChange=${(/** @type {boolean} */ adapter) => set({ adapter })} options=${[{ value: true, name: "An adapter (LoRA)" }, { value: false, name: "All weights" }]} />
       <p class="small muted">${it.adapter ? "Few new weights beside the old ones: small, quick, and gentle." : "Every weight of the model: stronger, larger, slower."}</p></div>
     <div class="fields">${bound("epochs", "Epochs")}${bound("learning_rate", "Learning rate")}${bound("batch_size", "Rows in a pass")}${bound("validation", "Share held out", { placeholder: share })}${it.adapter && bound("rank", "Rank", { placeholder: "16" })}</div>
+    <${FilterChoice} filter=${it.filter} onChange=${(/** @type {any} */ filter) => set({ filter })} />
     <details class="params"><summary><${Icon} name="chevron" size=${13} />More settings</summary><div class="stack" style=${{ marginTop: "10px" }}>
       <div class="fields">${(method?.preference ?? []).filter((each) => PREFERENCE[each]).map((each) => bound(each, PREFERENCE[each][0], { placeholder: PREFERENCE[each][1] }))}
         ${method?.preference.includes("loss") && html`<${Select} label="Loss of a pair" value=${it.loss || "sigmoid"} onChange=${(/** @type {string} */ loss) => set({ loss })} options=${["sigmoid", "ipo", "hinge"].map((value) => ({ value, name: value }))} />`}
+        <${Select} label="Optimizer" value=${it.optimizer} onChange=${(/** @type {string} */ optimizer) => set({ optimizer })} options=${[{ value: "", name: "AdamW" }, { value: "muon", name: "Muon" }]} />
+        ${it.optimizer === "muon" && bound("matrix_learning_rate", "Learning rate of matrices")}${bound("tokens_per_step", "Tokens a step", { placeholder: "by rows" })}${bound("clip_norm", "Gradients clipped at")}
         ${bound("max_steps", "Steps at most", { placeholder: "by epochs" })}${bound("max_seconds", "Seconds at most", { placeholder: "by epochs" })}${bound("accumulation", "Passes a step")}${bound("warmup_steps", "Warm-up steps")}${bound("weight_decay", "Weight decay")}
         <${Select} label="Learning rate over time" value=${it.schedule || "linear"} onChange=${(/** @type {string} */ schedule) => set({ schedule })} options=${["linear", "cosine", "constant"].map((value) => ({ value, name: value }))} />
-        ${bound("patience", "Validations without gain", { placeholder: "never ends early" })}${bound("validate_every", "Steps between validations")}${bound("save_every", "Steps between checkpoints")}${bound("max_length", "Window in tokens")}${bound("seed", "Seed")}
+        ${bound("patience", "Validations without gain", { placeholder: "never ends early" })}${bound("validate_every", "Steps between validations")}${bound("save_every", "Steps between checkpoints")}${bound("max_length", "Window in tokens")}${bound("seed", "Seed")}${it.adapter && html`${bound("alpha", "Alpha", { placeholder: "32" })}${bound("dropout", "Dropout", { placeholder: "0" })}`}
+        ${bound("good_rating", "Good from rating", { placeholder: "the facet's" })}${bound("per_sample", "Rows of a sample at most", { placeholder: it.method === "sft" ? "1" : "all" })}
+        ${it.keep && html`${bound("keep_weight", "Weight of keeping", { placeholder: "2" })}${bound("keep_texts", "Texts to keep", { placeholder: "64" })}
+          <${Select} label="Keep what is said by" value=${it.keep_model} onChange=${(/** @type {string} */ keep_model) => set({ keep_model })} options=${[{ value: "", name: "the old model" }, ...all]} />`}
         <${Select} label="Rows over the window" value=${it.overlong} onChange=${(/** @type {string} */ overlong) => set({ overlong })} options=${Object.entries(OVERLONG).map(([value, label]) => ({ value, name: label }))} />
         <${Select} label="Rows that cannot be used" value=${it.unusable} onChange=${(/** @type {string} */ unusable) => set({ unusable })} options=${["refuse", "leave-out"].map((value) => ({ value, name: OVERLONG[value] }))} />
         <${Select} label="Assistant's turns" value=${it.turns} onChange=${(/** @type {string} */ turns) => set({ turns })} options=${[{ value: "last", name: "learn the completion" }, { value: "all", name: "learn earlier ones too" }]} /></div>
-      <div class="row wrap">${tick("keep", "Keep what it says unasked")}${it.adapter && tick("merge", "Merge the adapter")}${tick("packing", "Pack rows")}${tick("prefill", "Learn prefills")}${tick("truncated", "Truncated ones too")}${tick("archived", "Archived ones too")}${tick("retokenize", "Spell other models' tokens anew")}</div></div></details>
+      <div class="row wrap">${tick("keep", "Keep what it says unasked")}${it.adapter && tick("merge", "Merge the adapter")}${tick("packing", "Pack rows")}${it.packing && tick("together", "A prompt's rows together")}${tick("checkpointing", "Save memory (slower)")}${tick("bf16", "Compute in bfloat16")}${tick("prefill", "Learn prefills")}${tick("truncated", "Truncated ones too")}${tick("archived", "Archived ones too")}${tick("retokenize", "Spell other models' tokens anew")}</div></div></details>
     <div><${Button} small kind="quiet" icon="undo" onClick=${() => (kept.value = BEGIN)}>As it was at first<//></div>
   </div></section>`;
 }
