@@ -37,6 +37,7 @@ __all__ = [
     "one_setting",
     "open_model",
     "read_text",
+    "refuse_loading",
     "settings_from",
     "takes_model",
     "takes_settings",
@@ -118,6 +119,13 @@ def open_model(name: str, **how: Any) -> "Model":
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     return load(name, **how)
+
+
+def refuse_loading(name: str, how: Mapping[str, Any]) -> None:
+    """Raises InputError where an option of how a model is loaded is given beside a remote one."""
+    asked = [option for option, value in how.items() if value not in (None, False)]
+    if asked:
+        raise InputError(f"--{asked[0].replace('_', '-')} is about loading a model, and {name} is remote; leave it out")
 
 
 def read_text(file: Path | str) -> str:

@@ -150,9 +150,8 @@ def open_any(names: Sequence[str], how: dict[str, Any]) -> "Iterator[list[AnyMod
     from ramify.models.remote import connect
 
     remote = [name for name in dict.fromkeys(names) if is_remote(name)]
-    asked = [option for option, value in how.items() if value not in (None, False)]
-    if asked and len(remote) == len(dict.fromkeys(names)):
-        raise InputError(f"--{asked[0].replace('_', '-')} is about loading a model, and {remote[0]} is remote; leave it out")
+    if remote and len(remote) == len(dict.fromkeys(names)):
+        options.refuse_loading(remote[0], how)
     with contextlib.ExitStack() as stack:
         found: dict[str, AnyModel] = {name: stack.enter_context(connect(name)) for name in remote}
         for name in dict.fromkeys(names):
