@@ -133,3 +133,20 @@ def test_duplicates_in_clusters(ramify: Run, stories: Path) -> None:
     ramify("samples", "add", "A!")
     assert ramify("duplicates").stdout.splitlines()[-1] == "2 samples, 1 clusters, 1 could go"
     assert json.loads(ramify("duplicates", "--kind", "exact", "--json").stdout)["clusters"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--only", "fixed"), "--only is about lm-evaluation-harness (lm-eval), and no file is that"),
+        (("--metric", "acc"), "--metric is about lm-evaluation-harness"),
+        (("--filter", "strict"), "--filter is about lm-evaluation-harness"),
+        (("--dataset", "a"), "--dataset is about the data sets of a dataset_info.json (llama-factory)"),
+    ],
+)
+def test_an_option_about_other_files_is_refused(
+    ramify: Run, stories: Path, tmp_path: Path, options: tuple[str, ...], why: str
+) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "b", "completion": "c"}\n', "utf-8")
+    result = ramify("import", str(tmp_path / "rows.jsonl"), *options)
+    assert (result.exit_code, why in result.stderr) == (2, True), result.stderr

@@ -172,3 +172,21 @@ def test_what_cannot_be_used_is_refused_and_nothing_is_done(ramify: Run, argumen
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert ramify("history", "--json").stdout == before
+
+
+def test_where_judgements_contradict_each_other_is_said(ramify: Run) -> None:
+    assert ramify("facets", "check", "legal").stdout == (
+        "0 pairs judged in different ways, 0 circles; ratings agree with 0 of 0 preferences\n"
+    )
+    for better, worse in ((1, 2), (2, 3), (3, 1)):
+        ramify("prefer", str(better), str(worse), "--facet", "legal")
+    ramify("rate", "1", "3", "--facet", "legal")
+    ramify("rate", "2", "8", "--facet", "legal")
+    assert ramify("facets", "check", "legal", "--sample", "1").stdout.splitlines() == [
+        "a circle: 1 > 2 > 3 > 1",
+        "0 pairs judged in different ways, 1 circles; ratings agree with 0 of 1 preferences",
+    ]
+    circle, agreement = lines(ramify, "facets", "check", "legal")
+    assert (circle["kind"], circle["completions"]) == ("circle", [1, 2, 3])
+    assert (agreement["disagree"], agreement["share"]) == (1, 0.0)
+    assert ramify("facets", "check", "nothing").exit_code == 2

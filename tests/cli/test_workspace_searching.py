@@ -129,3 +129,36 @@ def test_a_filter_that_is_there_is_not_replaced_by_accident(ramify: Run) -> None
     result = ramify("filters", "add", "cut", f'{{"not": {TRUNCATED}}}')
     assert result.exit_code == 2
     assert "there is a filter 'cut' already; choose another name, or give --replace" in result.stderr
+
+
+def test_a_filter_names_all_that_the_list_with_it_shows(ramify: Run) -> None:
+    for text in ("b", "c", "bc"):
+        assert ramify("completions", "write", "1", text, "--truncated").exit_code == 0
+    assert ramify("completions", "write", "1", "ca").exit_code == 0
+    assert ramify("completions", "archive", "2").exit_code == 0
+    assert ramify("completions", "tag", "--filter", TRUNCATED, "--add", "short").stdout.splitlines() == [
+        "completion 1: short",
+        "completion 3: short",
+    ]
+    assert ramify("completions", "label", "--filter", TRUNCATED, "--style", "plain").stdout.count("style plain") == 2
+    assert ramify("completions", "archive", "--filter", TRUNCATED, "--back").stdout == "completion 2 out of the archive\n"
+    assert ramify("completions", "delete", "--filter", TRUNCATED).stdout == (
+        "completions 1, 2, 3 deleted; `ramify undo` brings back\n"
+    )
+    assert [each["id"] for each in lines(ramify, "completions", "list")] == [4]
+    assert ramify("completions", "delete", "--filter", TRUNCATED).stdout == "0 completions deleted; `ramify undo` brings back\n"
+    titled = '{"field": "text", "op": "matches", "value": "ca"}'
+    assert ramify("samples", "hide", "--filter", titled).stdout == "sample 1 out of view\n"
+    assert ramify("samples", "hide", "--filter", titled, "--back").stdout == "sample 1 shown again\n"
+
+
+@pytest.mark.parametrize("kind", ["samples", "completions"])
+def test_what_an_action_is_for_is_said_in_one_way(ramify: Run, kind: str) -> None:
+    for arguments, why in (
+        ([], f"no {kind[:-1]} was named; give ids, or --filter"),
+        (["1", "--filter", TRUNCATED], "give one of"),
+    ):
+        for action in ("archive", "hide", "delete", "tag"):
+            more = ["--add", "x"] if action == "tag" else []
+            result = ramify(kind, action, *arguments, *more)
+            assert (result.exit_code, why in result.stderr) == (2, True), result.stderr

@@ -157,3 +157,18 @@ def test_where_it_begins_is_said_once_and_must_be_there(ramify: Run) -> None:
     for arguments, why in refused.items():
         result = ramify("tokens", *arguments, stdin="q\n")
         assert (result.exit_code, why in result.stderr) == (2, True), (arguments, result.stderr)
+
+
+def test_the_settings_say_what_they_make_of_each_candidate(ramify: Run) -> None:
+    # b .5, c .3, EOS .2; squared and without EOS: .25 and .09 of .34
+    options = ("--temperature", "0.5", "--top-k", "2")
+    result = ramify("tokens", "1", *options, stdin="q\n")
+    assert result.stdout.splitlines()[1:4] == [
+        "   1  b        50.00 % →  73.53 %",
+        "   2  c        30.00 % →  26.47 %",
+        "   3  <eos>    20.00 % → removed   ends it",
+    ]
+    (first,) = steps(ramify, "q", options=options)
+    assert [round(each["processed"], 4) for each in first["candidates"]] == [0.7353, 0.2647, 0.0]
+    (plain,) = steps(ramify, "q")
+    assert [each["processed"] for each in plain["candidates"]] == [None, None, None]

@@ -1,3 +1,4 @@
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -5,6 +6,7 @@ import pytest
 
 from ramify.errors import InputError, NotFoundError
 from ramify.store import Database, NewCompletion, SpanRecord
+from ramify.store.records import _OWN
 from store.stories import sample_with, sampled, state, token, written
 
 
@@ -43,6 +45,19 @@ def test_a_completion_comes_back_as_it_was_given(db: Database) -> None:
     assert (made.generated_text, made.token_count, made.created_at, made.tags) == (" a hedgehog", 3, when, ("best", "draft"))
     assert (made.mean_logprob, made.min_logprob, made.truncated) == (-0.625, -1.5, False)
     assert db.completions.children(parent.id) == [made]
+
+
+def test_a_copy_says_all_that_a_completion_says_of_itself(db: Database) -> None:
+    sample = db.samples.add("Once")
+    parent = db.completions.add(sample.id, written())
+    made = db.completions.add(sample.id, sampled("There", parent_id=parent.id, branch_position=1, labels={"style": "plain"}))
+    copy = db.completions.add(sample.id, made.anew(model="other"))
+    assert replace(made, id=copy.id, model="other", parent_id=None, branch_position=None, **MEASURED) == replace(copy, **MEASURED)
+    left_out = {field.name for field in fields(NewCompletion)} - set(_OWN)
+    assert left_out == {"parent_id", "branch_position", "draft", "bulk", "logprobs", "spelt"}
+
+
+MEASURED = {"mean_logprob": None, "min_logprob": None}
 
 
 @pytest.mark.parametrize(

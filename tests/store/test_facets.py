@@ -76,3 +76,23 @@ def test_a_facet_is_edited_and_deleted_with_its_judgements_and_children_stay(db:
 def test_thresholds_are_reached_or_not(db: Database, mean: float | None, low: float, passes: bool) -> None:
     db.facets.add("f", mean_logprob=-0.5, min_logprob=-5.0)
     assert db.facets.effective("f").passes(mean, low) is passes
+
+
+def test_a_name_is_never_empty_whether_it_is_given_or_changed(db: Database) -> None:
+    db.facets.add("legal", description="For judges.", target_model="tiny")
+    db.tags.add("draft")
+    wrong = {
+        "a facet needs a name": [lambda: db.facets.edit("legal", name=" "), lambda: db.facets.edit("legal", name=None)],
+        "target_model is an empty name": [
+            lambda: db.facets.edit("legal", target_model=""),
+            lambda: db.facets.add("other", target_model=" "),
+        ],
+        "a tag needs a name": [lambda: db.tags.edit("draft", new_name=""), lambda: db.tags.add(" ")],
+    }
+    for why, tries in wrong.items():
+        for each in tries:
+            with pytest.raises(InputError, match=why):
+                each()
+    assert ([each.name for each in db.facets.list()], [each.name for each in db.tags.list()]) == (["legal"], ["draft"])
+    assert db.facets.edit("legal", description=None, target_model=None).description == ""
+    assert db.facets.get("legal").target_model is None

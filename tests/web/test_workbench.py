@@ -114,6 +114,47 @@ def test_beams_are_searched_ranked_anew_and_bookmarked(open_page: Callable[..., 
     assert saved["details"]["beam_tree"] == tree
 
 
+def test_a_tree_is_gone_through_step_by_step_and_deleted(open_page: Callable[..., Page], studio: Studio) -> None:
+    sample = studio.post("/api/samples", prompt="Once upon a time")["id"]
+    tree = studio.post(f"/api/samples/{sample}/trees")
+    grown = studio.post(f"/api/trees/{tree['id']}/beam-out", node=tree["root"], width=2, depth=3)
+    way = studio.get(f"/api/trees/{tree['id']}/nodes/{grown['ends'][0]}/replay")["items"]
+    page = open_page()
+    page.goto(f"{studio.url}/#/trees/{tree['id']}?node={grown['ends'][0]}")
+    side = page.get_by_role("complementary", name="Node")
+    side.get_by_text("Step by step").click()
+    steps = side.get_by_role("listitem").filter(has_text="there was")
+    expect(steps).to_have_count(3)
+    steps.first.get_by_role("button").click()
+    expect(page).to_have_url(re.compile(rf"node={way[0]['node']}\b"))
+    page.get_by_role("button", name="More for this tree").click()
+    page.get_by_role("menuitem", name="Delete the tree").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page).to_have_url(re.compile(rf"#/samples/{sample}\b"))
+    wait_for(page, lambda: not studio.get(f"/api/samples/{sample}/trees")["items"], "no tree")
+
+
+def test_what_surrounds_a_prompt_is_seen_and_changed(open_page: Callable[..., Page], studio: Studio) -> None:
+    sample = studio.post("/api/samples", prompt="Once upon a time")["id"]
+    studio.post(f"/api/samples/{sample}/completions", text="there was a cat.")
+    studio.put(f"/api/samples/{sample}/prompt", prompt="Long ago")
+    page = open_page()
+    page.goto(f"{studio.url}/#/samples/{sample}")
+    prompt = page.get_by_role("region", name="Prompt")
+    prompt.get_by_text("Earlier revisions").click()
+    expect(prompt.get_by_role("group", name="Revision 1")).to_have_text("Once upon a time")
+    prompt.get_by_text("Images").click()
+    prompt.get_by_label("Images").fill("maps/one.png\nhttps://example.org/two.png")
+    prompt.get_by_label("Images").blur()
+    kept = lambda: [each["path"] for each in studio.get(f"/api/samples/{sample}")["images"]]  # noqa: E731
+    wait_for(page, lambda: kept() == ["maps/one.png", "https://example.org/two.png"], "two images")
+    page.goto(f"{studio.url}/#/facets")
+    page.get_by_label("The workspace's target model").select_option("tiny")
+    wait_for(page, lambda: studio.get("/api/settings")["target_model"] == "tiny", "a target model")
+    page.get_by_label("The workspace's target model").select_option("")
+    wait_for(page, lambda: studio.get("/api/settings")["target_model"] is None, "none")
+
+
 def test_a_text_is_written_block_by_block(open_page: Callable[..., Page], studio: Studio) -> None:
     sample = studio.post("/api/samples", prompt="Once upon a time")["id"]
     page = open_page()

@@ -31,34 +31,22 @@ A line that begins with // is said, with one slash."""
 
 @app.command()
 @options.takes_settings
+@options.takes_model
 def chat(
     system: Annotated[str | None, typer.Option("--system", "-s", metavar="TEXT", help="What the model is told first.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No remarks on standard error.")] = False,
     model: options.ModelName = "tiny",
     preset: options.PresetName = None,
-    precision: options.Precision = None,
-    device: options.Device = None,
-    adapter: options.Adapter = None,
-    revision: options.Revision = None,
-    allow_pickle: options.AllowPickle = False,
-    trust_remote_code: options.TrustRemoteCode = False,
     *,
     settings: dict[str, Any],
+    how: dict[str, Any],
 ) -> None:
     """Talk with a model, a line at a time; /help lists the commands.
 
     The whole conversation is the prompt. When it leaves too little room, the oldest exchanges are forgotten first.
     """
     config = options.settings_from(settings, preset)
-    with options.open_model(
-        model,
-        precision=precision,
-        device=device,
-        adapter=adapter,
-        revision=revision,
-        allow_pickle=allow_pickle,
-        trust_remote_code=trust_remote_code,
-    ) as loaded:
+    with options.open_model(model, **how) as loaded:
         if loaded.chat is None:
             raise InputError(f"{model} has no chat template, so it cannot chat; `ramify complete` takes raw text")
         talk(Conversation(loaded, _single(config), system), quiet=quiet)

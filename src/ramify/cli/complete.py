@@ -25,6 +25,7 @@ PROMPT, OUTPUT, MODEL = "Prompt", "Output", options.MODEL
 
 @app.command()
 @options.takes_settings
+@options.takes_model
 def complete(
     prompt: asked.Text = None,
     file: asked.File = None,
@@ -58,7 +59,12 @@ def complete(
         typer.Option("--numbers", help="Probabilities as numbers too, where they are shown as colours.", rich_help_panel=OUTPUT),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No remarks on standard error.", rich_help_panel=OUTPUT)] = False,
-    model: options.ModelName = "tiny",
+    model: Annotated[
+        str,
+        options.model_option(
+            "A name of `ramify models list`, a folder, gguf:PATH, hf:org/name, or a remote one: openai:NAME, anthropic:NAME."
+        ),
+    ] = "tiny",
     preset: options.PresetName = None,
     model_defaults: Annotated[
         bool,
@@ -66,14 +72,9 @@ def complete(
             "--model-defaults", help="Apply the sampling values of the model's generation_config.json.", rich_help_panel=MODEL
         ),
     ] = False,
-    precision: options.Precision = None,
-    device: options.Device = None,
-    adapter: options.Adapter = None,
-    revision: options.Revision = None,
-    allow_pickle: options.AllowPickle = False,
-    trust_remote_code: options.TrustRemoteCode = False,
     *,
     settings: dict[str, Any],
+    how: dict[str, Any],
 ) -> None:
     """Complete a prompt.
 
@@ -86,26 +87,27 @@ def complete(
             f"--stream shows one completion at a time, and {config.num_return_sequences} were asked for; "
             "leave --stream out, or add --json"
         )
-    with options.open_model(
-        model,
-        precision=precision,
-        device=device,
-        adapter=adapter,
-        revision=revision,
-        allow_pickle=allow_pickle,
-        trust_remote_code=trust_remote_code,
-    ) as loaded:
+    from ramify.models.registry import is_remote
+
+    if is_remote(model):
+        options.refuse_loading(model, how | {"model_defaults": model_defaults})
+        from ramify.cli.complete_far import complete_far
+
+        shown = {"stream": stream, "as_json": as_json, "numbers": numbers, "quiet": quiet}
+        complete_far(model, given, config, prefill=prefill, logprobs=logprobs, **shown)
+        return
+    with options.open_model(model, **how) as loaded:
         if model_defaults:
             config = options.settings_from(settings, preset, _defaults(loaded, quiet))
         elif loaded.info.left_over:
             told = ", ".join(f"{name}={value}" for name, value in loaded.info.left_over.items())
             render.note(f"generation_config.json says {told}; not applied (--model-defaults applies it)", quiet)
         measured = logprobs if logprobs is not None or not as_json else 0
-        how: dict[str, Any] = {"prefill": prefill, "logprobs": measured}
+        ask: dict[str, Any] = {"prefill": prefill, "logprobs": measured}
         if stream:
-            _stream(loaded, given, config, how, as_json=as_json, numbers=numbers, quiet=quiet)
+            _stream(loaded, given, config, ask, as_json=as_json, numbers=numbers, quiet=quiet)
             return
-        results = loaded.completions(given, config, **how)
+        results = loaded.completions(given, config, **ask)
         for index, result in enumerate(results):
             if as_json:
                 typer.echo(json.dumps(render.as_json(result, index=index), ensure_ascii=False))

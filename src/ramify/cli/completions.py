@@ -6,6 +6,7 @@ import typer
 
 from ramify.cli import blocks, listing, making, render
 from ramify.cli.selecting import (
+    MOST_NAMED,
     Archived,
     Back,
     CompletionId,
@@ -20,6 +21,7 @@ from ramify.cli.selecting import (
     check_tags,
     conditions,
     many,
+    meant_completions,
     one_completion,
 )
 from ramify.cli.workspace import AsJson, Where, open_workspace
@@ -166,7 +168,8 @@ def _compared(completion_id: int, said: Any) -> str:
 
 @app.command()
 def label(
-    completions: CompletionIds,
+    completions: CompletionIds = None,
+    filter_: Filter = None,
     style: Annotated[str | None, typer.Option("--style", metavar="TEXT", help="Such as formal; empty takes it off.")] = None,
     length: Annotated[str | None, typer.Option("--length", metavar="TEXT", help="Such as short.")] = None,
     reasoning: Annotated[str | None, typer.Option("--reasoning", metavar="TEXT", help="Such as step by step.")] = None,
@@ -180,22 +183,30 @@ def label(
     if not labels:
         raise InputError(f"no label was given; give {', '.join('--' + name for name in given)}")
     with open_workspace(workspace) as database:
-        ids = [each.id for each in all_completions(database, completions)]
+        ids = meant_completions(database, completions, filter_)
         database.completions.label(ids, **labels)
+        if len(ids) > MOST_NAMED or not ids:
+            listing.echo(f"{many('completion', ids)} labelled")
+            return
         for each in all_completions(database, ids):
             told = ", ".join(f"{name} {value}" for name, value in each.labels.items())
             listing.echo(f"completion {each.id}: {told or 'no labels'}")
 
 
 @app.command()
-def tag(completions: CompletionIds, put: Put = None, take: Take = None, workspace: Where = None) -> None:
+def tag(
+    completions: CompletionIds = None, filter_: Filter = None, put: Put = None, take: Take = None, workspace: Where = None
+) -> None:
     """Put tags on completions, or take them off."""
     check_tags(put, take)
     with open_workspace(workspace) as database:
-        ids = [each.id for each in all_completions(database, completions)]
-        with database.action("tag completions", ", ".join(map(str, ids))):
+        ids = meant_completions(database, completions, filter_)
+        with database.action("tag completions", ", ".join(map(str, ids[:MOST_NAMED]))):
             database.tags.take(take or (), completions=ids)
             database.tags.put(put or (), completions=ids)
+        if len(ids) > MOST_NAMED or not ids:
+            listing.echo(f"{many('completion', ids)} tagged")
+            return
         for each in all_completions(database, ids):
             listing.echo(f"completion {each.id}: {', '.join(each.tags) or 'no tags'}")
 
@@ -220,27 +231,27 @@ def approve(
 
 
 @app.command()
-def archive(completions: CompletionIds, back: Back = False, workspace: Where = None) -> None:
+def archive(completions: CompletionIds = None, filter_: Filter = None, back: Back = False, workspace: Where = None) -> None:
     """Put completions away: kept, but out of lists, rankings and exports."""
     with open_workspace(workspace) as database:
-        ids = [each.id for each in all_completions(database, completions)]
+        ids = meant_completions(database, completions, filter_, archived=back)
         database.completions.archive(ids, not back)
         listing.echo(f"{many('completion', ids)} {'out of' if back else 'in'} the archive")
 
 
 @app.command()
-def hide(completions: CompletionIds, back: Back = False, workspace: Where = None) -> None:
+def hide(completions: CompletionIds = None, filter_: Filter = None, back: Back = False, workspace: Where = None) -> None:
     """Remove completions from view only: rankings and exports still have them."""
     with open_workspace(workspace) as database:
-        ids = [each.id for each in all_completions(database, completions)]
+        ids = meant_completions(database, completions, filter_, hidden=back)
         database.completions.hide(ids, not back)
         listing.echo(f"{many('completion', ids)} {'shown again' if back else 'out of view'}")
 
 
 @app.command()
-def delete(completions: CompletionIds, workspace: Where = None) -> None:
+def delete(completions: CompletionIds = None, filter_: Filter = None, workspace: Where = None) -> None:
     """Remove completions with their judgements; only `ramify undo` brings them back."""
     with open_workspace(workspace) as database:
-        ids = [each.id for each in all_completions(database, completions)]
+        ids = meant_completions(database, completions, filter_)
         database.completions.delete(ids)
         listing.echo(f"{many('completion', ids)} deleted; `ramify undo` brings back")

@@ -15,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Purposes under which completions are judged: add, list, show, edit, delete, judgements, rank, next.",
+    help="Purposes under which completions are judged: add, list, show, edit, delete, judgements, rank, next, check.",
 )
 
 Name = Annotated[str, typer.Argument(metavar="FACET", help="A facet's name.")]
@@ -200,6 +200,37 @@ def rank(name: Name, sample: SampleId, as_json: AsJson = False, workspace: Where
             (str(place), str(each.item), f"{each.strength:.2f}", f"{each.error:.2f}", str(each.comparisons), texts[each.item])
             for place, each in enumerate(strengths, start=1)
         ],
+    )
+
+
+@app.command()
+def check(
+    name: Name,
+    sample: Annotated[int | None, typer.Option("--sample", metavar="ID", help="Only of this sample's completions.")] = None,
+    as_json: AsJson = False,
+    workspace: Where = None,
+) -> None:
+    """Say where the judgements of a facet contradict each other: pairs judged both ways, circles, ratings that say otherwise."""
+    with open_workspace(workspace) as database:
+        of = None if sample is None else database.samples.get(sample)
+        found = database.judgements.report(name, sample_id=of)
+    agreed = found.agreement
+    if as_json:
+        for conflict in found.conflicts:
+            listing.print_json(conflict, kind="conflict")
+        for circle in found.cycles:
+            listing.print_json({"completions": circle}, kind="circle")
+        listing.print_json(agreed, kind="agreement", share=agreed.share)
+        return
+    for conflict in found.conflicts:
+        listing.echo(f"judged in different ways: {conflict.pair[0]} and {conflict.pair[1]}")
+    for circle in found.cycles:
+        listing.echo(f"a circle: {' > '.join(map(str, (*circle, circle[0])))}")
+    many = agreed.agree + agreed.disagree
+    listing.echo(
+        f"{len(found.conflicts)} pairs judged in different ways, {len(found.cycles)} circles; "
+        f"ratings agree with {agreed.agree} of {many} preferences"
+        + (f", {agreed.undecided} undecided" if agreed.undecided else "")
     )
 
 

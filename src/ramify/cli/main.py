@@ -25,7 +25,7 @@ COMMANDS = {
     "tokens": "Make a completion token by token: the model proposes, you pick.",
     "beams": "Trees of what a model could say: grow, look, search, finish; show, replay, rerank; pin, keep, prune, save; open.",
     "score": "Measure completions under any model, and keep the measures.",
-    "facets": "Purposes under which completions are judged: add, list, show, edit, delete, judgements, rank, next.",
+    "facets": "Purposes under which completions are judged: add, list, show, edit, delete, judgements, rank, next, check.",
     "rate": "Rate a completion from 0 to 10 under a facet.",
     "prefer": "Say that one completion is better than another under a facet, or that neither is.",
     "unanswered": "Requests that no approved completion answers: list, show, add, take, dismiss.",

@@ -256,15 +256,12 @@ def to_onnx(
 
 
 @app.command()
+@options.takes_model
 def probe(
     name: Name = "tiny",
     as_json: AsJson = False,
-    precision: options.Precision = None,
-    device: options.Device = None,
-    adapter: options.Adapter = None,
-    revision: options.Revision = None,
-    allow_pickle: options.AllowPickle = False,
-    trust_remote_code: options.TrustRemoteCode = False,
+    *,
+    how: dict[str, Any],
 ) -> None:
     """Load a model and try it: what it is, how fast it is, and whether its cache changes nothing (exit code 1 if it does).
 
@@ -274,26 +271,11 @@ def probe(
     from ramify.models.registry import is_remote
 
     if is_remote(name):
-        given = {
-            "--precision": precision,
-            "--device": device,
-            "--adapter": adapter,
-            "--revision": revision,
-            "--allow-pickle": allow_pickle,
-            "--trust-remote-code": trust_remote_code,
-        }
-        _probe_remote(name, as_json, [option for option, value in given.items() if value])
+        options.refuse_loading(name, how)
+        _probe_remote(name, as_json)
         return
     began = time.perf_counter()
-    with options.open_model(
-        name,
-        precision=precision,
-        device=device,
-        adapter=adapter,
-        revision=revision,
-        allow_pickle=allow_pickle,
-        trust_remote_code=trust_remote_code,
-    ) as model:
+    with options.open_model(name, **how) as model:
         found = examine(model) | {"load_time_s": round(time.perf_counter() - began, 2)}
     found["load_time_s"] = round(found["load_time_s"] - found.pop("trial_time_s"), 2)
     if as_json:
@@ -305,12 +287,9 @@ def probe(
         raise typer.Exit(1)
 
 
-def _probe_remote(name: str, as_json: bool, given: list[str]) -> None:
-    from ramify.errors import InputError
+def _probe_remote(name: str, as_json: bool) -> None:
     from ramify.models.remote import connect
 
-    if given:
-        raise InputError(f"{given[0]} is about loading a model, and {name} is remote; leave it out")
     with connect(name, timeout_s=PROBE_TIMEOUT_S) as remote:
         card = remote.probe()
     if as_json:

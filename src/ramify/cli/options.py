@@ -37,6 +37,7 @@ __all__ = [
     "one_setting",
     "open_model",
     "read_text",
+    "refuse_loading",
     "settings_from",
     "takes_model",
     "takes_settings",

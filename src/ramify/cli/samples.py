@@ -11,6 +11,7 @@ from ramify import prompts
 from ramify.cli import listing
 from ramify.cli import prompt as asked
 from ramify.cli.selecting import (
+    MOST_NAMED,
     Archived,
     Back,
     Filter,
@@ -20,10 +21,10 @@ from ramify.cli.selecting import (
     SampleId,
     SampleIds,
     Take,
-    all_samples,
     check_tags,
     conditions,
     many,
+    meant_samples,
 )
 from ramify.cli.workspace import AsJson, Where, open_workspace
 from ramify.errors import InputError
@@ -192,41 +193,44 @@ def revise(
 
 
 @app.command()
-def tag(samples: SampleIds, put: Put = None, take: Take = None, workspace: Where = None) -> None:
+def tag(samples: SampleIds = None, filter_: Filter = None, put: Put = None, take: Take = None, workspace: Where = None) -> None:
     """Put tags on samples, or take them off."""
     check_tags(put, take)
     with open_workspace(workspace) as database:
-        ids = [each.id for each in all_samples(database, samples)]
-        with database.action("tag samples", ", ".join(map(str, ids))):
+        ids = meant_samples(database, samples, filter_)
+        with database.action("tag samples", ", ".join(map(str, ids[:MOST_NAMED]))):
             database.tags.take(take or (), samples=ids)
             database.tags.put(put or (), samples=ids)
+        if len(ids) > MOST_NAMED or not ids:
+            listing.echo(f"{many('sample', ids)} tagged")
+            return
         for each in database.samples.get_many(ids):
             listing.echo(f"sample {each.id}: {', '.join(each.tags) or 'no tags'}")
 
 
 @app.command()
-def archive(samples: SampleIds, back: Back = False, workspace: Where = None) -> None:
+def archive(samples: SampleIds = None, filter_: Filter = None, back: Back = False, workspace: Where = None) -> None:
     """Put samples away: kept, but out of lists, rankings and exports."""
     with open_workspace(workspace) as database:
-        ids = [each.id for each in all_samples(database, samples)]
+        ids = meant_samples(database, samples, filter_, archived=back)
         database.samples.archive(ids, not back)
         listing.echo(f"{many('sample', ids)} {'out of' if back else 'in'} the archive")
 
 
 @app.command()
-def hide(samples: SampleIds, back: Back = False, workspace: Where = None) -> None:
+def hide(samples: SampleIds = None, filter_: Filter = None, back: Back = False, workspace: Where = None) -> None:
     """Remove samples from view only: rankings and exports still have them."""
     with open_workspace(workspace) as database:
-        ids = [each.id for each in all_samples(database, samples)]
+        ids = meant_samples(database, samples, filter_, hidden=back)
         database.samples.hide(ids, not back)
         listing.echo(f"{many('sample', ids)} {'shown again' if back else 'out of view'}")
 
 
 @app.command()
-def delete(samples: SampleIds, workspace: Where = None) -> None:
+def delete(samples: SampleIds = None, filter_: Filter = None, workspace: Where = None) -> None:
     """Remove samples with their completions and judgements; only `ramify undo` brings them back."""
     with open_workspace(workspace) as database:
-        ids = [each.id for each in all_samples(database, samples)]
+        ids = meant_samples(database, samples, filter_)
         database.samples.delete(ids)
         listing.echo(f"{many('sample', ids)} deleted; `ramify undo` brings back")
 

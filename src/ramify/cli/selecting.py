@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ramify.store.records import CompletionRecord, SampleRecord
 
 __all__ = [
+    "MOST_NAMED",
     "Archived",
     "Back",
     "CompletionId",
@@ -31,18 +32,29 @@ __all__ = [
     "check_tags",
     "conditions",
     "many",
+    "meant_completions",
+    "meant_samples",
     "one_completion",
     "place_in",
     "read_filter",
 ]
 
+MOST_NAMED = 20
+"""Ids that are printed one by one."""
+
 SampleId = Annotated[int, typer.Argument(metavar="SAMPLE", help="A sample's id, as `ramify samples list` prints it.")]
-SampleIds = Annotated[list[int], typer.Argument(metavar="SAMPLE...", help="Samples' ids, as `ramify samples list` prints them.")]
+SampleIds = Annotated[
+    list[int] | None,
+    typer.Argument(metavar="[SAMPLE]...", help="Samples' ids, as `ramify samples list` prints them.", show_default=False),
+]
 CompletionId = Annotated[
     int, typer.Argument(metavar="COMPLETION", help="A completion's id, as `ramify completions list` prints it.")
 ]
 CompletionIds = Annotated[
-    list[int], typer.Argument(metavar="COMPLETION...", help="Completions' ids, as `ramify completions list` prints them.")
+    list[int] | None,
+    typer.Argument(
+        metavar="[COMPLETION]...", help="Completions' ids, as `ramify completions list` prints them.", show_default=False
+    ),
 ]
 FacetName = Annotated[str, typer.Option("--facet", metavar="NAME", help="The facet under which it is judged.")]
 Filter = Annotated[
@@ -77,6 +89,43 @@ def all_completions(database: "Database", ids: Sequence[int]) -> "list[Completio
     return found
 
 
+def meant_samples(
+    database: "Database",
+    ids: Sequence[int] | None,
+    filters: Sequence[str] | None,
+    *,
+    archived: bool = False,
+    hidden: bool = False,
+) -> list[int]:
+    """The ids given, each there; or those that `list` shows with these filters. Raises InputError for neither and for both."""
+    _one_way(ids, filters, "sample")
+    if ids:
+        return [each.id for each in all_samples(database, ids)]
+    return database.search.all_sample_ids({"all": conditions(database, filters)}, archived=archived, hidden=hidden)
+
+
+def meant_completions(
+    database: "Database",
+    ids: Sequence[int] | None,
+    filters: Sequence[str] | None,
+    *,
+    archived: bool = False,
+    hidden: bool = False,
+) -> list[int]:
+    """The same for completions."""
+    _one_way(ids, filters, "completion")
+    if ids:
+        return [each.id for each in all_completions(database, ids)]
+    return database.search.all_completion_ids({"all": conditions(database, filters)}, archived=archived, hidden=hidden)
+
+
+def _one_way(ids: Sequence[int] | None, filters: Sequence[str] | None, kind: str) -> None:
+    if not ids and not filters:
+        raise InputError(f"no {kind} was named; give ids, or --filter for all that match")
+    if ids and filters:
+        raise InputError("ids and --filter were given; give one of them")
+
+
 def _check(wanted: Sequence[int], found: Sequence[int], kind: str) -> None:
     missing = [i for i in wanted if i not in set(found)]
     if missing:
@@ -98,7 +147,9 @@ def place_in(database: "Database", said: str) -> "tuple[CompletionRecord, int | 
 
 
 def many(kind: str, ids: Sequence[int]) -> str:
-    """ "completion 3", "completions 3, 4"."""
+    """ "completion 3", "completions 3, 4", "1,234 completions"."""
+    if len(ids) > MOST_NAMED or not ids:
+        return f"{len(ids):,} {kind}s"
     return f"{kind}{'' if len(ids) == 1 else 's'} {', '.join(map(str, ids))}"
 
 

@@ -68,8 +68,8 @@ def tokens(
 ) -> None:
     """Make a completion token by token: the model proposes, you pick; after a sample's prompt, or from a token of a completion.
 
-    A line from standard input is a step; ? lists them. Probabilities are the model's own, at temperature 1; the settings
-    are for g, with which the model writes the rest.
+    A line from standard input is a step; ? lists them. Probabilities are the model's own, at temperature 1; behind an arrow
+    those under the settings, with which the model writes the rest (g).
     """
     config = options.settings_from(settings, preset)
     if shown < 1:
@@ -152,7 +152,7 @@ class Picking(Steps):
         """The text so far and what could stand next."""
         over = self.made.ended or self.finished is not None
         text = self.made.text if self.finished is None else self.finished
-        found = None if over else self.made.candidates(self.shown, search=search)
+        found = None if over else self.made.candidates(self.shown, search=search, config=self.config)
         self.offered = [] if found is None else list(found.shown)
         if self.as_json:
             told = {"text": text, "token_ids": list(self.made.token_ids), "over": over}
@@ -180,7 +180,7 @@ class Picking(Steps):
             line = Text(f"{number:>4}  ")
             line.append_text(render.shaded(word, each.probability, colour=colour))
             line.append(" " * (widest - cell_len(word)))
-            line.append(f"  {_percent(each.probability):>6} %" + ("  ends it" if each.ends else ""))
+            line.append(f"  {_percent(each.probability):>6} %{_after(each)}" + ("  ends it" if each.ends else ""))
             out.print(line)
         out.print(Text(f"      {'others':<{widest}}  {_percent(others):>6} %", style="dim"))
 
@@ -190,6 +190,13 @@ class Picking(Steps):
         # Its bytes, since half a character has no text.
         literal = self.model.codec.literal_bytes[candidate.token_id]
         return render.visible(Alternative(candidate.token_id, literal, math.nan))
+
+
+def _after(candidate: "Candidate") -> str:
+    """What the settings make of it, where they act."""
+    if candidate.processed is None:
+        return ""
+    return f" → {_percent(candidate.processed):>6} %" if candidate.processed else " → removed "
 
 
 def _percent(probability: float) -> str:

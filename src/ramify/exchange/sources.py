@@ -48,8 +48,21 @@ def sources(paths: "Iterable[str]", options: "ImportOptions", report: "ImportRep
             rest.append(path)
         else:
             gathered.setdefault(kind, []).append(path)
+    _check_acting(options, gathered)
     found = [_gathered(kind, theirs, options, report, progress) for kind, theirs in gathered.items()]
     return [each for some in found for each in some] + [_rows(path, options, report, progress) for path in rest]
+
+
+def _check_acting(options: "ImportOptions", gathered: "Iterable[str]") -> None:
+    """Raises InputError for an option that is about files of a kind that was not given: nothing is ignored."""
+    about = {"lm-eval": ("only", "filter", "metric"), "llama-factory": ("datasets",)}
+    for kind, names in about.items():
+        for name in names:
+            if getattr(options, name) and kind not in gathered:
+                asked = "dataset" if name == "datasets" else name
+                raise InputError(
+                    f"--{asked} is about {FILE_FORMATS[kind].partition(':')[0]} ({kind}), and no file is that; leave it out"
+                )
 
 
 def _kind(path: str, options: "ImportOptions") -> str | None:

@@ -143,7 +143,8 @@ class Registry:
         if entry.endpoint is not None:
             raise UnsupportedError(
                 f"{str(name)!r} is a remote model ({entry.target}) and has no files here, so it gives no branches, logits or "
-                "training; `ramify completions generate` asks it, as Workspace.generate and ramify.models.remote.connect do"
+                "training; `ramify complete` and `ramify completions generate` ask it, and in Python Workspace.generate and "
+                "ramify.models.remote.connect"
             )
         if entry.name in BUILT_IN and not Path(entry.target).is_dir():
             raise ModelNotFoundError(

@@ -77,8 +77,7 @@ class Facets:
         target_model: str | None = None,
     ) -> FacetRecord:
         """A new facet; what is None is inherited. Raises InputError for a name that is taken or thresholds that contradict."""
-        if not checked_text(name, "the facet").strip():
-            raise InputError("a facet needs a name")
+        _check_names(name=name, target_model=target_model)
         with self.database.action("add facet", name) as action:
             if self._find(action.connection, name) is not None:
                 raise InputError(f"there is a facet {name!r} already")
@@ -106,6 +105,9 @@ class Facets:
         with self.database.action("edit facet", name) as action:
             before = self.get(name)
             row: dict[str, Any] = {key: value for key, value in values.items() if key != "parent"}
+            _check_names(**{key: row[key] for key in ("name", "target_model") if key in row})
+            if "description" in row:
+                row["description"] = checked_text(row["description"] or "", "the description")
             row |= _checked(**{key: row[key] for key in DEFAULTS if key in row and key != "target_model"})
             if "name" in row and row["name"] != name and self._find(action.connection, row["name"]) is not None:
                 raise InputError(f"there is a facet {row['name']!r} already")
@@ -172,6 +174,14 @@ class Facets:
         query = select(facets, parents.c.name.label("parent")).outerjoin(parents, parents.c.id == facets.c.parent_id)
         row = connection.execute(query.where(facets.c.name == name)).first()
         return None if row is None else _record(row)
+
+
+def _check_names(name: str | None = "-", target_model: str | None = None) -> None:
+    """Raises InputError for a name without a letter; a target of None is inherited."""
+    if name is None or not checked_text(name, "the facet").strip():
+        raise InputError("a facet needs a name")
+    if target_model is not None and not checked_text(target_model, "the target model").strip():
+        raise InputError("target_model is an empty name; give a model's, or None to inherit")
 
 
 def _checked(**values: Any) -> dict[str, Any]:

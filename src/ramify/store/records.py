@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal
 
@@ -269,6 +269,19 @@ class CompletionRecord:
     @property
     def token_count(self) -> int | None:
         return None if self.token_ids is None else len(self.token_ids)
+
+    def anew(self, **changes: Any) -> NewCompletion:
+        """All that it says of itself as a completion to keep, with these changes. Its parent and branch position, its bulk run,
+        and that it is a draft, are not part of that."""
+        return NewCompletion(**{name: getattr(self, name) for name in _OWN} | changes)
+
+
+_OWN = {each.name for each in fields(NewCompletion)} & {each.name for each in fields(CompletionRecord)} - {
+    "parent_id",
+    "branch_position",
+    "draft",
+    "bulk",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

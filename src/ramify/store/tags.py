@@ -28,8 +28,7 @@ class Tags:
         """A new tag. Raises InputError for a name that is taken, or a scope other than samples, completions, both."""
         if scope not in SCOPES:
             raise InputError(f"scope is {scope!r}; it must be one of {', '.join(SCOPES)}")
-        if not checked_text(name, "the tag").strip():
-            raise InputError("a tag needs a name")
+        _check_name(name)
         with self.database.action("add tag", name) as action:
             if self._find(action, [name]):
                 raise InputError(f"there is a tag {name!r} already")
@@ -52,6 +51,8 @@ class Tags:
 
     def edit(self, name: str, *, new_name: str | None = None, description: str | None = None) -> TagRecord:
         """Rename or describe; what carries the tag keeps it."""
+        if new_name is not None:
+            _check_name(new_name)
         with self.database.action("edit tag", name) as action:
             tag = self.get(name)
             if new_name is not None and new_name != name and self._find(action, [new_name]):
@@ -124,6 +125,11 @@ class Tags:
             query = select(column, link.c.id).where(link.c.tag_id == tag_id, column.in_(part))
             found.update({row[0]: row[1] for row in action.connection.execute(query)})
         return found
+
+
+def _check_name(name: str) -> None:
+    if not checked_text(name, "the tag").strip():
+        raise InputError("a tag needs a name")
 
 
 def _listed(names: Iterable[str]) -> list[str]:

@@ -110,21 +110,6 @@ def settled(database: Database, draft_id: int) -> CompletionRecord:
     if record.finish_reason is not None:
         return record
     own = [each for each in database.logprobs.of(draft_id) if each.fingerprint == record.fingerprint]
-    new = NewCompletion(
-        text=record.text,
-        model=record.model,
-        fingerprint=record.fingerprint,
-        finish_reason="cancelled",
-        generated_start=record.generated_start,
-        token_ids=record.token_ids,
-        spans=record.spans,
-        config=record.config,
-        processors=record.processors,
-        seed=record.seed,
-        truncated=True,
-        draft=True,
-        details=record.details,
-        logprobs=own[-1].tokens if own else None,
-    )
+    new = record.anew(finish_reason="cancelled", truncated=True, draft=True, logprobs=own[-1].tokens if own else None)
     database.completions.grow(draft_id, new)
     return database.completions.get(draft_id)

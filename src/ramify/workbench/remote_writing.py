@@ -17,7 +17,7 @@ from ramify.models.remote import Remote, RemoteCompletion, RemoteEvent, RemoteSt
 from ramify.store.database import Database
 from ramify.store.records import CompletionRecord, NewCompletion, Prompt, SampleRecord, SpanRecord, TokenLogprob
 
-__all__ = ["RemoteDraft", "begin", "check", "continuing", "kept_remote", "measures", "spelt"]
+__all__ = ["RemoteDraft", "begin", "check", "continuing", "kept_remote", "measures", "spelt", "without_prefill"]
 
 NOT_MEASURED = -9999.0
 """What OpenAI gives in place of a logprob too low to be told."""
@@ -150,6 +150,22 @@ def _bytes(token: Any) -> bytes:
     return token.text.encode("utf-8", errors="replace") if given is None else given
 
 
+def without_prefill(events: Iterator[RemoteEvent], remote: Remote, prompt: Any, prefill: str) -> Iterator[RemoteEvent]:
+    """A stream whose completions begin behind the prefill. What repeats it is held back until it is known whether all of it is
+    repeated, where it may be: an endpoint of chat messages that is not known not to."""
+    may = bool(prefill) and not isinstance(prompt, str) and remote.can.doubles is not False
+    held, past = dict[int, str](), set[int]()
+    with contextlib.closing(events):  # type: ignore[type-var]
+        for event in events:
+            if may and event.index not in past:
+                found = held[event.index] = held.get(event.index, "") + event.text
+                if event.completion is None and len(found) < len(prefill) and prefill.startswith(found):
+                    continue
+                past.add(event.index)
+                event = replace(event, text=found.removeprefix(prefill))
+            yield event
+
+
 class RemoteDraft:
     """A remote's completion that streams into the workspace: there after every portion, a cancelled or broken one keeps its text,
     and it is out of ranking and export until `save`."""
@@ -180,7 +196,7 @@ class RemoteDraft:
         """
         reason, unwritten = "cancelled", 0
         try:
-            for event in self._without_prefill(self._events()):
+            for event in without_prefill(self._events(), self._remote, self._ask["prompt"], self._prefill):
                 self._text += event.text
                 unwritten += 1
                 if event.completion is not None:
@@ -219,21 +235,6 @@ class RemoteDraft:
 
     def _stream(self) -> RemoteStream:
         return self._remote.stream(**self._ask, logprobs=_told(self._remote, self._alternatives))  # type: ignore[arg-type]
-
-    def _without_prefill(self, events: Iterator[RemoteEvent]) -> Iterator[RemoteEvent]:
-        """What repeats the prefill is held back until it is known whether all of it is repeated, where it may be."""
-        held = ""
-        never = isinstance(self._ask["prompt"], str) or self._remote.can.doubles is False
-        waiting = bool(self._prefill) and not never
-        with contextlib.closing(events):  # type: ignore[type-var]
-            for event in events:
-                if waiting:
-                    held += event.text
-                    if event.completion is None and len(held) < len(self._prefill) and self._prefill.startswith(held):
-                        continue
-                    waiting = False
-                    event = replace(event, text=held.removeprefix(self._prefill))
-                yield event
 
     def _grow(self, new: NewCompletion) -> None:
         self._database.completions.grow(self.record.id, new)

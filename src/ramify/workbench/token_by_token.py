@@ -1,8 +1,10 @@
 """Token by token: the model proposes, a person picks. Each pick is one forward pass of one token."""
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
+from ramify.decoding.config import GenerationConfig
 from ramify.engine.model import Model
 from ramify.store.database import Database
 from ramify.store.records import SampleRecord
@@ -22,6 +24,8 @@ class Candidate:
     rank: int
     ends: bool
     """Whether it is an EOS: picking it ends the completion."""
+    processed: float | None = None
+    """Its probability under the settings, 0 where they remove it; None where no settings act."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +44,15 @@ class TokenByToken(Picking):
             start = after_prompt(model, start, prefill)
         super().__init__(database, model, start)
 
-    def candidates(self, k: int = 20, *, search: str | None = None) -> Candidates:
-        """The k likeliest next tokens and every EOS, best first; with `search`, the likeliest whose text contains it."""
-        found = self.next(k, search=search)
-        columns = zip(found.token_ids, found.texts, found.probabilities, found.ranks, found.ends, strict=True)
-        return Candidates(
-            tuple(Candidate(token_id, text, probability, rank, ends) for token_id, text, probability, rank, ends in columns),
-            found.others,
-        )
+    def candidates(self, k: int = 20, *, search: str | None = None, config: GenerationConfig | None = None) -> Candidates:
+        """The k likeliest next tokens and every EOS, best first; with `search`, the likeliest whose text contains it.
+
+        config: settings under which their probabilities are told besides.
+        """
+        found = self.next(k, search=search, config=config)
+        after = [None] * len(found.token_ids) if found.processed is None else [math.exp(each) for each in found.processed]
+        columns = zip(found.token_ids, found.texts, found.probabilities, found.ranks, found.ends, after, strict=True)
+        return Candidates(tuple(Candidate(*column) for column in columns), found.others)
 
     def __enter__(self) -> Self:
         return self

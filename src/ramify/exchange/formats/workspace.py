@@ -11,7 +11,7 @@ from ramify.errors import InputError, WorkspaceError
 from ramify.exchange.entries import Answer, Entry, Record
 from ramify.exchange.kept import Kept, KeptAnswer
 from ramify.store.database import Database
-from ramify.store.records import CompletionRecord, NewCompletion, Prompt
+from ramify.store.records import CompletionRecord, Prompt
 
 __all__ = ["is_workspace", "read"]
 
@@ -98,27 +98,9 @@ def _entry(other: Database, sample: Any, prompt: Prompt, prompt_id: int, only: s
 
 
 def _answer(other: Database, record: CompletionRecord, place: dict[int, int]) -> Answer:
-    new = NewCompletion(
-        text=record.text,
-        model=record.model,
-        fingerprint=record.fingerprint,
-        finish_reason=record.finish_reason,
-        generated_start=record.generated_start,
-        token_ids=record.token_ids,
-        spans=record.spans,
-        config=record.config,
-        processors=record.processors,
-        seed=record.seed,
-        stop_string=record.stop_string,
-        beam_score=record.beam_score,
-        truncated=record.truncated,
-        labels=record.labels,
-        details=record.details,
-        created_at=record.created_at,
-    )
     parent = None if record.parent_id is None else place.get(record.parent_id)
     kept = KeptAnswer(
-        new=new,
+        new=record.anew(),
         parent=parent,
         branch_position=record.branch_position,
         logprobs=tuple(other.logprobs.of(record.id)),

@@ -109,7 +109,6 @@ export const api = {
   setPrompt: (id, body) => put(`/api/samples/${id}/prompt`, body),
   revisions: (id) => get(`/api/samples/${id}/revisions`),
   bulkSamples: (body) => post("/api/samples/bulk", body),
-  listCompletions: (query, signal) => get("/api/completions", query, signal),
   bulkCompletions: (body) => post("/api/completions/bulk", body),
   groups: () => get("/api/groups"),
   counts: () => get("/api/counts"),
@@ -128,7 +127,6 @@ export const api = {
   completion: (id) => get(`/api/completions/${id}`),
   changeCompletion: (id, body) => patch(`/api/completions/${id}`, body),
   edit: (id, body) => post(`/api/completions/${id}/edit`, body),
-  children: (id) => get(`/api/completions/${id}/children`),
   /** @returns {Promise<T.Tokens>} */
   tokens: (id, query = {}) => get(`/api/completions/${id}/tokens`, query),
   /** @returns {Promise<T.Candidates>} */
@@ -155,7 +153,6 @@ export const api = {
   draft: (sample, body) => post(`/api/samples/${sample}/drafts`, body),
   continue_: (id, body) => post(`/api/completions/${id}/continue`, body),
   branch: (id, body) => post(`/api/completions/${id}/branch`, body),
-  drafts: (query = {}) => get("/api/drafts", query),
   cancelDraft: (id) => post(`/api/drafts/${id}/cancel`),
   saveDraft: (id) => post(`/api/drafts/${id}/save`),
   discardDraft: (id) => remove(`/api/drafts/${id}`),
@@ -165,14 +162,12 @@ export const api = {
   // Token by token.
   startSession: (sample, body) => post(`/api/samples/${sample}/sessions`, body),
   branchSession: (completion, body) => post(`/api/completions/${completion}/sessions`, body),
-  sessions: () => get("/api/sessions"),
   /** @returns {Promise<T.Session>} */
   session: (key, k) => get(`/api/sessions/${key}`, { k }),
   sessionCandidates: (key, query) => get(`/api/sessions/${key}/candidates`, query),
   /** @returns {Promise<T.Session>} */
   sessionStep: (key, step, body) => post(`/api/sessions/${key}/${step}`, body),
   saveSession: (key) => post(`/api/sessions/${key}/save`),
-  endSession: (key) => remove(`/api/sessions/${key}`),
 
   // Beam trees.
   trees: (sample) => get(`/api/samples/${sample}/trees`),
@@ -312,7 +307,6 @@ export const api = {
   redo: (body = {}) => post("/api/redo", body),
   /** @returns {Promise<{items: T.Model[]}>} */
   models: () => get("/api/models"),
-  loadModel: (name) => post("/api/models/load", { name }),
   config: () => get("/api/config"),
   checkConfig: (body) => post("/api/config/check", body),
   settings: () => get("/api/settings"),

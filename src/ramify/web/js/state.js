@@ -114,6 +114,21 @@ export async function actSeen(version, work, done) {
   }
 }
 
+/**
+ * Delete what the page shows, and leave the page: it must not be read again, for it is gone.
+ * @param {() => Promise<unknown>} work @param {() => void} leave @param {string} done
+ */
+export async function actAndLeave(work, leave, done) {
+  try {
+    await work();
+  } catch (error) {
+    sayError(error);
+    return;
+  }
+  leave();
+  say(done, { action: "Undo", act: undo });
+}
+
 export async function undo() {
   const found = await act(() => api.undo());
   if (found) say(found.action ? `Undone: ${found.action.name}` : "There is nothing to undo", found.action ? { action: "Redo", act: redo } : {});

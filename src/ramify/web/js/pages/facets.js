@@ -35,6 +35,7 @@ export function FacetsPage() {
       }) : html`<p class="muted small">None yet.</p>`}</div></nav>
       <${FacetForm} key=${making ? "new" : current?.version} facet=${making ? null : current} onMade=${(/** @type {any} */ made) => { setChosen(made?.id ?? null); if (made) facetName.value = made.name; }} />
     </div>
+    <${WorkspaceModel} />
     <section style=${{ marginTop: "32px" }} aria-label="Unanswered requests"><h2 style=${{ marginBottom: "10px" }}>Unanswered requests</h2>
       ${!waiting.value ? html`<${Loading} lines=${2} />` : !waiting.value.items.length ? html`<p class="muted">None waits. Requests to <code>model@facet</code> that have no approved completion are queued here.</p>`
         : html`<ul class="card timeline">${waiting.value.items.map((/** @type {any} */ each) => html`<li key=${each.id}><span class="dot"></span><span class="stack tight" style=${{ gap: 0 }}><bdi class="clip">${firstLine(promptText(each.prompt), 100)}</bdi><span class="faint tiny">${each.facet} · asked ${plural(each.asked, "time")} · ${ago(each.asked_at)}</span></span>
@@ -70,4 +71,17 @@ function FacetForm({ facet, onMade }) {
       <${Select} label="Target model" value=${it.target_model} onChange=${(/** @type {string} */ target_model) => set({ target_model })} hint=${from("target_model")} options=${[{ value: "", name: "inherited" }, ...models.value.map((each) => ({ value: each.name, name: each.name }))]} /></div>
     <div class="fields">${NUMBERS.map(([name, label]) => html`<${Field} key=${name} label=${label} hint=${from(name)}>${(/** @type {string} */ id) => html`<input id=${id} class="input number" type="number" step="any" value=${it[name]} placeholder="inherited" onInput=${(/** @type {any} */ event) => set({ [name]: event.currentTarget.value })} />`}<//>`)}</div>
     <div class="row"><${Button} kind="primary" icon="save" why=${it.name.trim() ? null : "A facet needs a name"} onClick=${save}>Save<//>${facet && html`<${Button} kind="danger" icon="trash" onClick=${remove}>Delete…<//>`}</div></div></section>`;
+}
+
+/** The model that completes where neither a facet nor anybody names one. */
+function WorkspaceModel() {
+  const found = useLoaded(() => api.settings(), [changed.value]);
+  const name = found.value?.target_model ?? "";
+  const known = models.value.map((each) => each.name);
+  const change = async (/** @type {string} */ model) => {
+    await act(() => api.changeSettings({ target_model: model || null }), "The workspace's model is set");
+    await loadShared();
+  };
+  return html`<section style=${{ marginTop: "32px", maxWidth: "420px" }} aria-label="The workspace"><${Select} label="The workspace's target model" value=${name} onChange=${change} hint="for facets that inherit none, and where no facet is chosen"
+    options=${[{ value: "", name: "tiny, the one inside" }, ...[...new Set([...known, ...(name ? [name] : [])])].map((each) => ({ value: each, name: each }))]} /></section>`;
 }

@@ -9,11 +9,11 @@ import { MendBar } from "../components/mend_bar.js";
 import { Dialog, askFor, confirm } from "../components/overlays.js";
 import { Empty, Failure, Loading, useLoaded } from "../components/states.js";
 import { MEASURES } from "../domain/heatmap.js";
-import { firstLine, plural, promptText } from "../domain/text.js";
+import { ago, firstLine, plural, promptText } from "../domain/text.js";
 import { draftSignal, expectDrafts, fresh, listed, running } from "../drafts.js";
 import { useKeys } from "../keyboard.js";
 import { html, useEffect, useState } from "../preact.js";
-import { act, actSeen, changed, facetName, remembered } from "../state.js";
+import { act, actAndLeave, actSeen, changed, facetName, remembered } from "../state.js";
 import { Composer } from "./composer.js";
 import { Messages } from "./new_sample.js";
 
@@ -125,7 +125,7 @@ function SampleHead({ sample }) {
   };
   const remove = async () => {
     if (!(await confirm({ title: "Delete this sample?", text: "Its completions and judgements go with it. Undo brings all of it back.", button: "Delete", danger: true }))) return;
-    if (await act(() => api.bulkSamples({ ids: [sample.id], action: "delete" }), "Deleted")) go([]);
+    await actAndLeave(() => api.bulkSamples({ ids: [sample.id], action: "delete" }), () => go([]), "Deleted");
   };
   const path = sample.group ? sample.group.split("/") : [];
   return html`<div class="page-head"><div class="grow stack tight">
@@ -162,8 +162,19 @@ function PromptCard({ sample, fixed }) {
         <textarea class="textarea" style=${{ marginTop: "8px" }} aria-label="Notes" rows="2" value=${notes} placeholder="For people; no model sees them" onInput=${(/** @type {any} */ event) => setNotes(event.currentTarget.value)}
           onBlur=${() => notes !== sample.notes && actSeen(sample.version, (version) => api.changeSample(sample.id, { notes, version }), "Notes saved")}></textarea></details>
       <details class="params" open=${Boolean(kept)}><summary><${Icon} name="chevron" size=${13} />Images</summary>
-        <textarea class="textarea" style=${{ marginTop: "8px" }} aria-label="Images" rows="2" value=${images} placeholder="A path or an address a line; the images stay where they are" onInput=${(/** @type {any} */ event) => setImages(event.currentTarget.value)} onBlur=${keepImages}></textarea></details></div>
+        <textarea class="textarea" style=${{ marginTop: "8px" }} aria-label="Images" rows="2" value=${images} placeholder="A path or an address a line; the images stay where they are" onInput=${(/** @type {any} */ event) => setImages(event.currentTarget.value)} onBlur=${keepImages}></textarea></details>
+      ${sample.revision > 1 && html`<${Earlier} sample=${sample} />`}</div>
     ${revising && html`<${Revise} sample=${sample} fixed=${fixed} onClose=${() => setRevising(false)} />`}</section>`;
+}
+
+/** What the prompt was before; completions stay with the revision that they answer. @param {{ sample: Sample }} props */
+function Earlier({ sample }) {
+  const [open, setOpen] = useState(false);
+  const found = useLoaded(async () => (open ? (await api.revisions(sample.id)).items : null), [open, sample.id, sample.prompt_id]);
+  const before = (found.value ?? []).filter((/** @type {any} */ each) => each.id !== sample.prompt_id).reverse();
+  return html`<details class="params" open=${open} onToggle=${(/** @type {any} */ event) => setOpen(event.currentTarget.open)}><summary><${Icon} name="chevron" size=${13} />Earlier revisions</summary>
+    ${!open ? "" : found.error ? html`<${Failure} error=${found.error} again=${found.again} />` : !found.value ? html`<${Loading} lines=${2} />`
+      : before.map((/** @type {any} */ each) => html`<div class="stack tight" key=${each.id} style=${{ marginTop: "8px" }}><span class="tiny muted">revision ${each.number}, ${ago(each.created_at)}</span><div class="prompt-body" tabindex="0" role="group" aria-label=${`Revision ${each.number}`}><${PromptText} prompt=${each.prompt} /></div></div>`)}</details>`;
 }
 
 /** @param {{ prompt: import("../types.js").Prompt }} props */

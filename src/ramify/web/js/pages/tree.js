@@ -2,8 +2,9 @@
 
 import { address, go, replaceQuery, writeAddress } from "../address.js";
 import { api } from "../api.js";
-import { Button, Segments } from "../components/controls.js";
+import { Button, Menu, Segments } from "../components/controls.js";
 import { Icon } from "../components/icon.js";
+import { confirm } from "../components/overlays.js";
 import { Empty, Failure, Loading, useLoaded } from "../components/states.js";
 import { TreeCanvas, bringIntoSight, newView, useLayout, whole, wordOf } from "../components/tree_canvas.js";
 import { VirtualList } from "../components/virtual_list.js";
@@ -11,7 +12,7 @@ import { FLAGS, merged, neighbour, wayTo } from "../domain/tree_layout.js";
 import { fixed, percent, plural } from "../domain/text.js";
 import { useKeys } from "../keyboard.js";
 import { html, useEffect, useMemo, useRef, useState } from "../preact.js";
-import { act, changed, remembered, say, sayError } from "../state.js";
+import { act, actAndLeave, changed, remembered, say, sayError } from "../state.js";
 import { NodePanel } from "./tree_node.js";
 import { Rerank } from "./tree_rerank.js";
 
@@ -105,6 +106,10 @@ function Beams({ tree, first, reload }) {
     }
     return undefined;
   };
+  const remove = async () => {
+    if (!(await confirm({ title: "Delete this tree?", text: "Completions saved from it stay. Undo brings it back.", button: "Delete", danger: true }))) return;
+    await actAndLeave(() => api.deleteTree(tree.id), () => go(["samples", tree.sample_id]), "Tree deleted");
+  };
   const toggle = (/** @type {number} */ id) => {
     const next = new Set(collapsed);
     if (!next.delete(id)) next.add(id);
@@ -152,6 +157,7 @@ function Beams({ tree, first, reload }) {
       <${Button} small icon="pin" keys="P" pressed=${flag(FLAGS.pinned)} onClick=${() => mark("pinned")}>Pin<//><${Button} small icon="keep" keys="K" pressed=${flag(FLAGS.kept)} onClick=${keep}>Keep<//>
       ${flag(FLAGS.pruned) || all.dead[current] ? html`<${Button} small icon="play" keys="R" onClick=${resume}>Resume<//>` : html`<${Button} small icon="cut" keys="X" onClick=${prune}>Prune<//>`}
       <${Button} small icon="bookmark" keys="M" pressed=${flag(FLAGS.bookmarked)} onClick=${() => mark("bookmarked")}>Bookmark<//>
+      <${Menu} label="More for this tree" icon="more" kind="" items=${[{ name: "Delete the tree…", icon: "trash", danger: true, act: remove }]} />
       <${Button} small kind="primary" icon="save" keys="S" why=${isRoot ? "Choose the end of a beam first" : null} onClick=${save}>Save<//></div>
     <div class="tree-page"><section class="tree-main" ref=${main} aria-label="Beams">
       ${shape === "tree" ? html`<${TreeCanvas} nodes=${nodes} layout=${layout} current=${current} collapsed=${collapsed} marks=${marks} view=${view} again=${again} onChoose=${choose} onToggle=${toggle} />

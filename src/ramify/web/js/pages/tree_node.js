@@ -6,7 +6,7 @@ import { CandidateList } from "../components/alternatives.js";
 import { Button, Field } from "../components/controls.js";
 import { Icon } from "../components/icon.js";
 import { SettingsForm } from "../components/settings_form.js";
-import { Failure, Loading } from "../components/states.js";
+import { Failure, Loading, useLoaded } from "../components/states.js";
 import { FLAGS } from "../domain/tree_layout.js";
 import { fixed, percent, visible } from "../domain/text.js";
 import { useKeys } from "../keyboard.js";
@@ -86,6 +86,7 @@ export function NodePanel({ tree, nodes, index, busy, step, choose }) {
         <dt>total</dt><dd>${fixed(nodes.sum_logprob[index])}</dd><dt>mean</dt><dd>${fixed(mean)}</dd><dt>lowest</dt><dd>${fixed(nodes.min_logprob[index])}</dd><dt>depth</dt><dd>${nodes.depth[index]}</dd></dl>`}
       <div class="row wrap">${flags & FLAGS.pruned ? html`<span class="mark">pruned</span>` : ""}${saved ? html`<a class="mark info" href=${writeAddress(["completions", saved])}>saved as ${saved}</a>` : ""}</div>
       ${dead && html`<div class="notice warn"><${Icon} name="warn" /><span><strong>Why it was given up:</strong> ${dead}</span></div>`}</div>
+    ${!isRoot && html`<${Way} tree=${tree} node=${node} choose=${choose} />`}
     ${state.text && html`<div class="reading small" style=${{ maxHeight: "130px", overflow: "auto" }} tabindex="0" role="group" aria-label="Text to here">${state.text}</div>`}
     ${ended ? html`<p class="muted small">An EOS: this beam is whole. <kbd>S</kbd> saves it.</p>` : html`
       <div class="stack tight"><label class="visually-hidden" for="candidate-search">Search tokens</label><input id="candidate-search" class="input" type="search" placeholder="Search all tokens" value=${search} onInput=${(/** @type {any} */ event) => setSearch(event.currentTarget.value)} onKeyDown=${(/** @type {any} */ event) => ["Enter", "Escape"].includes(event.key) && (event.stopPropagation(), event.currentTarget.blur())} />
@@ -94,4 +95,19 @@ export function NodePanel({ tree, nodes, index, busy, step, choose }) {
       <div class="fields" style=${{ gridTemplateColumns: "1fr 1fr 1fr" }}>${number("width", "Width", "how many of the likeliest tokens")}${number("depth", "Depth", "how many tokens long", 256)}${number("spread", "Spread", "how many continuations at each further token")}</div>
       <div class="row wrap"><${Button} kind="primary" icon="tree" keys="B" busy=${busy === "beam-out"} onClick=${beamOut}>${picked.size ? `Beam out ${picked.size} picked` : "Beam out"}<//><${Button} icon="play" keys="G" busy=${busy === "continue"} onClick=${on}>Continue<//></div>
       <${SettingsForm} config=${goOn.value} model=${tree.model} onChange=${(/** @type {any} */ next) => (goOn.value = next)} />`}`;
+}
+
+/**
+ * The way to a node again, token by token: how likely each was, and what else there was. A step is a place to go back to.
+ * @param {{ tree: Tree, node: number, choose: (node: number) => void }} props
+ */
+function Way({ tree, node, choose }) {
+  const [open, setOpen] = useState(false);
+  const found = useLoaded(async () => (open ? (await api.replay(tree.id, node)).items : null), [open, tree.id, node]);
+  const chance = (/** @type {number | null} */ logprob) => percent(logprob === null ? null : Math.exp(logprob));
+  const others = (/** @type {any} */ step) => step.candidate_text.map((/** @type {string} */ text, /** @type {number} */ i) => `${visible(text)} ${chance(step.candidate_logprob[i])}`).slice(0, 4).join(", ");
+  return html`<details class="params" open=${open} onToggle=${(/** @type {any} */ event) => setOpen(event.currentTarget.open)}><summary><${Icon} name="chevron" size=${13} />Step by step</summary>
+    ${!open ? "" : found.error ? html`<${Failure} error=${found.error} again=${found.again} />` : !found.value ? html`<${Loading} lines=${2} />`
+      : html`<ol class="stack tight" style=${{ maxHeight: "240px", overflow: "auto", paddingLeft: "26px" }}>${found.value.map((/** @type {any} */ step) => html`<li key=${step.node}><button type="button" class="side-item" aria-current=${String(step.node === node)} onClick=${() => choose(step.node)}><bdi class="mono clip">${visible(step.text)}</bdi></button>
+          ${step.candidate_text.length > 0 && html`<span class="tiny muted">there was: <bdi>${others(step)}</bdi></span>`}</li>`)}</ol>`}</details>`;
 }
