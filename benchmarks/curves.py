@@ -114,22 +114,27 @@ class Measured:
         return steps, reading
 
     def of_parts(self, rows: int) -> dict[str, float]:
-        """Of a step of so many branches of one trunk, ms in matrix products, in attention, and in everything else."""
+        """Of a step of so many branches of one trunk, the shares of matrix products, of attention, and of everything else.
+
+        By the clock of a profiler, which others on the machine stretch, but stretch alike.
+        """
         from torch.profiler import ProfilerActivity, profile
 
         trunk = self.read(TRUNK)
         branches = [self.backend.fork(trunk) for _ in range(rows)]
-        whole = self.steps_ms(branches)
+        self.step(branches)
         with profile(activities=[ProfilerActivity.CPU]) as seen:
+            begun = time.perf_counter()
             for _ in range(3):
                 self.step(branches)
+            whole = time.perf_counter() - begun
         self.free([*branches, trunk])
         spent = {"products": 0.0, "attention": 0.0}
         for event in seen.key_averages():
             for part, names in (("products", PRODUCTS), ("attention", ATTENTION)):
                 if event.key.startswith(names):
-                    spent[part] += event.self_cpu_time_total / 3000
-        return {**spent, "rest": max(0.0, whole - sum(spent.values()))}
+                    spent[part] += event.self_cpu_time_total / 1e6 / whole
+        return {**spent, "rest": 1 - sum(spent.values())}
 
 
 def measure(model: str, precision: str) -> dict[str, Any]:
@@ -171,22 +176,28 @@ def draw(model: str, numbers: dict[str, Any], to: Path) -> None:
     for axes, ticks in ((first, ROWS), (second, ROWS), (third, CONTEXTS)):
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
-        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.set_xticks(ticks, ["" if tick == 1024 else str(tick) for tick in ticks])  # there is no room for it beside 1536
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
+        axes.tick_params(axis="y", which="minor", labelsize=6)
         axes.legend()
-    _bars(fourth, numbers)
+    if any("parts" in found for found in numbers.values()):
+        _bars(fourth, numbers)
+    else:
+        fourth.set_axis_off()
     figure.savefig(to, metadata={"Date": None})
     pyplot.close(figure)
 
 
 def _bars(axes: Any, numbers: dict[str, Any]) -> None:
     """Where a step goes, in shares, for 1, 8 and 64 branches."""
-    names, left = [], []
+    names = []
     shares: dict[str, list[float]] = {"products": [], "attention": [], "rest": []}
     for precision, found in numbers.items():
-        for rows, parts in found["parts"].items():
+        for rows, parts in found.get("parts", {}).items():
             names.append(f"{precision}, {rows}")
-            for part, ms in parts.items():
-                shares[part].append(100 * ms / sum(parts.values()))
+            for part, share in parts.items():
+                shares[part].append(100 * share)
     left = [0.0] * len(names)
     for (part, widths), colour in zip(shares.items(), ("#6b8f5e", "#d0a83c", "#a9a9a9"), strict=True):
         axes.barh(names, widths, left=left, color=colour, label={"products": "matrix products"}.get(part, part))
