@@ -20,19 +20,31 @@ SMALLEST_CAPACITY_TOKENS = 16
 
 
 class Segment:
-    """A run of tokens. keys[layer], values[layer]: (H_kv, capacity, D), of which the first `length` tokens are filled."""
+    """A run of tokens. keys[layer], values[layer]: (H_kv, capacity, D), of which the first `length` tokens are filled.
 
-    __slots__ = ("capacity", "keys", "length", "refs", "values")
+    block: (L, 2, H_kv, capacity, D) where all layers are alike and lie in one tensor; keys and values are views of it then.
+    """
+
+    __slots__ = ("block", "capacity", "keys", "length", "refs", "values")
 
     def __init__(self, num_layers: int, capacity: int) -> None:
         self.keys: list[Tensor | None] = [None] * num_layers
         self.values: list[Tensor | None] = [None] * num_layers
+        self.block: Tensor | None = None
         self.capacity = capacity
         self.length = 0
         self.refs = 1
 
     def size_bytes(self) -> int:
+        if self.block is not None:
+            return self.block.nbytes
         return sum(t.nbytes for t in (*self.keys, *self.values) if t is not None)
+
+    def take(self, block: Tensor) -> None:
+        """Live in `block` from now on."""
+        self.block = block
+        views = block.flatten(0, 1).unbind(0)
+        self.keys[:], self.values[:] = views[0::2], views[1::2]
 
 
 @dataclass(slots=True, eq=False)
@@ -47,8 +59,12 @@ class KVBranch:
 class KVCache:
     """Allocates segments and counts their bytes."""
 
-    def __init__(self, num_layers: int) -> None:
+    def __init__(self, num_layers: int, shape: tuple[int, int] | None = None) -> None:
+        """shape: (H_kv, D) of every layer's keys and values, where they are alike, in float32 and on a processor.
+
+        A segment is one block then."""
         self.num_layers = num_layers
+        self._shape = shape
         self._size_bytes = 0
 
     @property
@@ -96,10 +112,10 @@ class KVCache:
                 segment = self._copy_tail(segment, used, used + count)
                 self._release(branch.path[-1][0])
             else:
-                segment, used = Segment(self.num_layers, _capacity(count)), 0
+                segment, used = self._segment(count), 0
                 branch.path.append((segment, 0))
         else:
-            segment, used = Segment(self.num_layers, _capacity(count)), 0
+            segment, used = self._segment(count), 0
             branch.path.append((segment, 0))
         if used + count > segment.capacity:
             self._grow(segment, used, max(used + count, segment.capacity + segment.capacity // 2))
@@ -119,6 +135,19 @@ class KVCache:
         stored_keys[:, start:used] = keys
         stored_values[:, start:used] = values
 
+    def _segment(self, tokens: int) -> Segment:
+        segment = Segment(self.num_layers, _capacity(tokens))
+        if self._shape is not None:
+            segment.take(self._block(segment.capacity))
+        return segment
+
+    def _block(self, capacity: int) -> Tensor:
+        assert self._shape is not None
+        heads, width = self._shape
+        block = torch.empty((self.num_layers, 2, heads, capacity, width), dtype=torch.float32)
+        self._size_bytes += block.nbytes
+        return block
+
     def _allocate(self, like: Tensor, capacity: int) -> Tensor:
         tensor = torch.empty((like.shape[0], capacity, like.shape[2]), dtype=like.dtype, device=like.device)
         self._size_bytes += tensor.nbytes
@@ -130,7 +159,10 @@ class KVCache:
             self._size_bytes -= segment.size_bytes()
 
     def _copy_tail(self, segment: Segment, used: int, room: int) -> Segment:
-        copy = Segment(self.num_layers, _capacity(room))
+        copy = self._segment(room)
+        if copy.block is not None and segment.block is not None:
+            copy.block[..., :used, :] = segment.block[..., :used, :]
+            return copy
         for ours, theirs in ((copy.keys, segment.keys), (copy.values, segment.values)):
             for layer, stored in enumerate(theirs):
                 if stored is not None:
@@ -140,6 +172,12 @@ class KVCache:
 
     def _grow(self, segment: Segment, used: int, capacity: int) -> None:
         segment.capacity = _capacity(capacity)
+        if segment.block is not None:
+            block = self._block(segment.capacity)
+            block[..., :used, :] = segment.block[..., :used, :]
+            self._size_bytes -= segment.block.nbytes
+            segment.take(block)
+            return
         for tensors in (segment.keys, segment.values):
             for layer, stored in enumerate(tensors):
                 if stored is not None:
