@@ -4,6 +4,7 @@ import pytest
 import torch
 from tests import models_made_here
 from torch import Tensor
+from transformers.pytorch_utils import Conv1D
 
 from ramify.models import kernels
 from ramify.models.base import Extension
@@ -61,15 +62,36 @@ def test_a_row_of_zeros_gives_the_bias_and_a_row_with_nan_gives_nan() -> None:
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
-def test_a_model_in_int8_is_near_the_exact_one_and_says_what_it_is(name: str) -> None:
+def test_a_model_in_int8_is_near_the_exact_one_and_says_what_it_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = resolve(models_made_here.folder(name))
     exact, coarse = (TransformersBackend.load(folder, name="m", fingerprint="f", precision=p) for p in ("float32", "int8"))
     assert (coarse.info.dtype, coarse.info.batch_invariant, coarse.info.shares_trunks) == ("int8", False, True)
-    assert not [m for m in coarse.model.modules() if type(m) is torch.nn.Linear]
     ids = [5, 9, 40, 17, 33, 60, 21, 8]
-    near, far = (b.extend([Extension(b.root(), ids, len(ids))]).logits for b in (exact, coarse))
+    near = exact.extend([Extension(exact.root(), ids, len(ids))]).logits
+    for exact_layer in (torch.nn.Linear, kernels.Dense, Conv1D):
+        monkeypatch.setattr(exact_layer, "forward" if issubclass(exact_layer, torch.nn.Module) else "__call__", None)
+    far = coarse.extend([Extension(coarse.root(), ids, len(ids))]).logits
     difference = (near - far)[near.isfinite()]
     assert 0 < float(difference.abs().max()) < 0.3 * float(near[near.isfinite()].std())
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_layers_joined_are_the_layers_side_by_side(bias: bool, alone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "_one_thread", lambda: alone)
+    x = torch.randn(7, 192)
+    for kind in (lambda: layer(bias)[0], lambda: torch.nn.Linear(192, 96, bias=bias).requires_grad_(False)):
+        layers = [kind() for _ in range(3)]
+        apart = torch.cat([one(x) for one in layers], dim=-1)
+        whole, rest = kernels.joined(*layers), torch.randn(7, 288)
+        torch.testing.assert_close(whole(kernels.Seen.of(x)), apart, atol=1e-5, rtol=1e-5)
+        there, added = torch.empty_like(rest), rest.clone()
+        whole.into(kernels.Seen.of(there), kernels.Seen.of(x))
+        whole.onto(kernels.Seen.of(added), kernels.Seen.of(x))
+        torch.testing.assert_close(there, apart, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(added, apart + rest, atol=1e-5, rtol=1e-5)
+        # What lay apart goes on, as a part of the whole.
+        torch.testing.assert_close(torch.cat([one(x) for one in layers], dim=-1), apart, atol=1e-5, rtol=1e-5)
 
 
 def test_a_branch_decodes_alike_alone_and_among_others() -> None:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from starlette.types import Receive
 
 from ramify.api.errors import ApiError, error_of
+from ramify.api.letterbox import Arrivals
 from ramify.api.state import Server
 from ramify.decoding.config import GenerationConfig
 from ramify.decoding.constraints import Constraint
@@ -136,6 +137,7 @@ class Run:
         self.parts = tuple(parts)
         self.began = time.monotonic()
         self._server = server
+        self._letterbox = server.letterbox()
         self._model: Model | None = None
         self._ready: list[tuple[Answer, GenerationRequest | None]] = []
         self._constraint: Constraint | None = None
@@ -249,39 +251,27 @@ class Run:
 
     async def pieces(self, *, ping_s: float) -> AsyncIterator[list[Piece]]:
         """What becomes known, as it does; an empty list when nothing did for `ping_s`. Raises the error that ends the request."""
-        loop = asyncio.get_running_loop()
-        queue: asyncio.Queue[Piece | BaseException | None] = asyncio.Queue()
-
-        def put(piece: Piece) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(queue.put_nowait, piece)
+        arrivals: Arrivals[Piece | BaseException | None] = Arrivals()
 
         async def all_parts() -> None:
-            self._tasks = [asyncio.create_task(self._work(i, put)) for i in range(len(self.parts))]
+            self._tasks = [asyncio.create_task(self._work(i, arrivals.put)) for i in range(len(self.parts))]
             await _all(self._tasks)
 
         async def conduct() -> None:
+            end = None
             try:
                 await self.until_over(all_parts())
             except Exception as error:
-                queue.put_nowait(error)
-            else:
-                # Behind every event: those of the engine's thread are in the loop's own queue by now.
-                loop.call_soon(queue.put_nowait, None)
+                end = error
+            self._letterbox.empty()  # so that the end comes behind every event
+            arrivals.put(end)
 
         conductor = asyncio.create_task(conduct())
         try:
             while True:
-                try:
-                    first = await asyncio.wait_for(queue.get(), ping_s)
-                except TimeoutError:
-                    yield []
-                    continue
-                items = [first]
-                while not queue.empty():
-                    items.append(queue.get_nowait())
+                items = await arrivals.take(ping_s)
                 pieces = [item for item in items if isinstance(item, Piece)]
-                if pieces:
+                if pieces or not items:
                     yield pieces
                 for item in items:
                     if isinstance(item, BaseException):
@@ -352,7 +342,9 @@ class Run:
         event = TokenEvent(
             text=kept.text, token_ids=ids, logprobs=logprobs or (), finish_reason=kept.finish_reason, result=result
         )
-        self._event(i, answer, put, event)
+        self._time_first(i)
+        if put is not None:
+            put(Piece(i, answer, event))
 
     async def _of_engine(self, handle: Handle) -> Any:
         self._handles.append(handle)
@@ -364,12 +356,17 @@ class Run:
 
     def _event(self, i: int, answer: Answer, put: Callable[[Piece], None] | None, event: TokenEvent) -> None:
         """On the engine's thread."""
+        self._time_first(i)
+        if put is not None:
+            assert self._model is not None
+            self._letterbox.post(put, Piece(i, answer, event))
+            self._model.engine.after_step(self._letterbox.wake)
+
+    def _time_first(self, i: int) -> None:
         if i not in self._first_at:
             self._first_at[i] = now = time.monotonic()
             if len(self._first_at) == 1:
                 self._server.metrics.first_token_s.labels(self.name).observe(now - self.began)
-        if put is not None:
-            put(Piece(i, answer, event))
 
     def _count(self, i: int, answer: Answer) -> None:
         metrics, name = self._server.metrics, self.name

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from fastapi import Depends, Request
 
 from ramify.api.errors import ApiError
+from ramify.api.letterbox import Letterbox
 from ramify.api.metrics import Metrics
 from ramify.api.model_pool import ModelPool
 from ramify.engine.model import Model
@@ -76,6 +77,7 @@ class Server:
     runs: "set[Run]" = field(default_factory=set)
     """The requests for completions that are at work or wait."""
     _loop: asyncio.AbstractEventLoop | None = None
+    _letterbox: Letterbox | None = None
     _tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -160,6 +162,13 @@ class Server:
         return True
 
     # What routes ask of it.
+
+    def letterbox(self) -> Letterbox:
+        """Of the running event loop."""
+        loop = asyncio.get_running_loop()
+        if self._letterbox is None or self._letterbox.loop is not loop:
+            self._letterbox = Letterbox(loop)
+        return self._letterbox
 
     def workspace_or_refuse(self) -> Workspace:
         """Raises ApiError 404 where the server was started without one."""

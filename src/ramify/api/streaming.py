@@ -13,13 +13,15 @@ from ramify.api.running import ClientGoneError, while_connected
 
 __all__ = ["DONE", "PING", "EventStream", "event"]
 
+_encoded = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 DONE = b"data: [DONE]\n\n"
 PING = b": ping\n\n"
 
 
 def event(data: Mapping[str, Any]) -> bytes:
     """One data-only event. JSON writes line breaks as escapes, so that it is one line."""
-    return b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n\n"
+    return b"data: " + _encoded(data).encode("utf-8", "replace") + b"\n\n"
 
 
 class EventStream(Response):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Measure", "entropy", "measure"]
+__all__ = ["Measure", "entropy", "measure", "top"]
 
 _BLOCK = 128
 
@@ -35,7 +35,7 @@ def measure(logits: Tensor, chosen: Tensor, k: int = 0) -> Measure:
     logprobs = logits.float().log_softmax(dim=-1)
     there = logprobs.gather(1, chosen[:, None])
     ranks = (logprobs > there).sum(dim=-1) + 1
-    top_ids, top_logprobs = _top(logprobs, k)
+    top_ids, top_logprobs = top(logprobs, k)
     return Measure(logprobs=there.flatten(), ranks=ranks, entropies=entropy(logprobs), top_ids=top_ids, top_logprobs=top_logprobs)
 
 
@@ -49,7 +49,7 @@ def entropy(logprobs: Tensor) -> Tensor:
     return found.clamp(min=0.0) + 0.0  # a certain token's is 0, not -0 nor what rounding leaves below
 
 
-def _top(logprobs: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def top(logprobs: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k largest of each row and their ids, ties by the lowest id, which topk alone does not promise."""
     if k == 0:
         empty = logprobs[:, :0]

@@ -4,7 +4,7 @@ It speaks ids only, holds no lock, and is used by one thread (`worker.py`).
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -47,6 +47,7 @@ class Engine:
         self.forward_passes = 0
         self.computed_tokens = 0
         self._pipelines: dict[str, pipeline.Pipeline] = {}
+        self._afterwards: dict[Callable[[], None], None] = {}
 
     # What can be asked of it.
 
@@ -142,6 +143,16 @@ class Engine:
         choose_tokens([task for task in running if isinstance(task, RowsTask) and not task.done], outputs)
         self.scheduler.retire()
         self.tree.shrink()
+
+    def after_step(self, call: Callable[[], None]) -> None:
+        """Have `call` called once when the step under way is over, however often it is given. On the engine's thread."""
+        self._afterwards[call] = None
+
+    def step_over(self) -> None:
+        """Call what was to come after the step; for the worker."""
+        calls, self._afterwards = self._afterwards, {}
+        for call in calls:
+            call()
 
     def fail(self, error: Exception) -> None:
         """End every running request with EngineError; the next one starts from a clean tree."""

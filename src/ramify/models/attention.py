@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ramify.models.kv_cache import KVBranch, KVCache, Segment
 
-__all__ = ["NAME", "BatchPlan", "register", "windows_seen"]
+__all__ = ["NAME", "BatchPlan", "attend", "register", "windows_seen"]
 
 NAME = "ramify_tree"
+
+_FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 
 windows_seen: set[int] = set()
 """The sliding windows that models handed over, for the trial at load."""
@@ -33,12 +36,30 @@ class _Row:
     """What the new tokens see in full: the path without the tokens of this forward."""
 
 
+class _Part:
+    """A segment, how much of it is seen, and by whom: the one row, or the first and the index of several."""
+
+    __slots__ = ("_views", "first", "index", "segment", "used")
+
+    def __init__(self, segment: Segment, used: int, members: list[int]) -> None:
+        self.segment, self.used, self.first = segment, used, members[0]
+        self.index = torch.tensor(members) if len(members) > 1 else None
+        # All layers' at once, where they lie in one block: (1, H_kv, used, D), keys and values by turns.
+        block = segment.block
+        self._views = None if block is None else block[..., :used, :].flatten(0, 1).unsqueeze(1).unbind(0)
+
+    def keys_values(self, layer: int) -> tuple[Tensor, Tensor]:
+        """(1, H_kv, used, D) each."""
+        if self._views is not None:
+            return self._views[2 * layer], self._views[2 * layer + 1]
+        return _seen(self.segment, self.used, layer)
+
+
 @dataclass(slots=True)
 class _Level:
     """Parts of paths of which no row has two: each is attended by its rows, and the results are put in the rows' order."""
 
-    parts: list[tuple[Segment, int, int, Tensor | None]]
-    """A segment, how much of it is seen, and by whom: the one row, or the first and the index of several."""
+    parts: list[_Part]
     order: Tensor | None
     """Where each row's result stands among the parts', one behind them for rows that have no part here; None: in order."""
 
@@ -48,7 +69,7 @@ class _Level:
         at = [found] * rows
         for place, i in enumerate(i for _, _, members in parts for i in members):
             at[i] = place
-        shown = [(s, used, members[0], torch.tensor(members) if len(members) > 1 else None) for s, used, members in parts]
+        shown = [_Part(segment, used, members) for segment, used, members in parts]
         return cls(shown, None if found == rows and at == list(range(rows)) else torch.tensor(at))
 
 
@@ -86,10 +107,44 @@ class BatchPlan:
                 levels.append([])
             levels[level].append((segment, used, members))
         self.levels = [_Level.of(parts, len(self.steps)) for parts in levels]
+        self.longest = max((row.past + row.count for row in self.rows), default=0)
+        self._places: list[Any] = []
+        self._folded_of: Tensor | None = None
+        self._folded: tuple[Tensor, tuple[Tensor, ...]] | None = None
 
-    def position_ids(self) -> Tensor:
-        """(1, T): each token's position in its own branch."""
-        return torch.cat([torch.arange(r.past, r.past + r.count) for r in self.rows]).unsqueeze(0)
+    def positions(self) -> Tensor:
+        """(T,): each token's position in its own branch."""
+        if self.only_steps:
+            return torch.tensor([row.past for row in self.rows])
+        return torch.cat([torch.arange(r.past, r.past + r.count) for r in self.rows])
+
+    def folded(self, query: Tensor, kv_heads: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The steps' queries by the keys that they share, (B, H_kv, H / H_kv, D), and each row's, (1, …). query: (H, T, D).
+
+        Views of a buffer that is the same in all layers are made once.
+        """
+        if self._folded is not None and self._folded_of is query:
+            return self._folded
+        steps = query.transpose(0, 1) if self.only_steps else query[:, self.step_index].transpose(0, 1)
+        rows, heads, width = steps.shape
+        folded = steps.reshape(rows, kv_heads, heads // kv_heads, width)
+        found = folded, folded.split_with_sizes([1] * rows)
+        if folded.data_ptr() == query.data_ptr():
+            self._folded, self._folded_of = found, query
+        return found
+
+    def keep(self, layer: int, keys_values: Any) -> None:
+        """Store all rows' new keys and values: a numpy array (T, 2, H_kv, D). For segments that are blocks in memory."""
+        if not self._places:
+            for row in self.rows:
+                segment, used = row.branch.path[-1]
+                assert segment.block is not None, "a segment without a block"
+                self._places.append(segment.block.numpy()[:, :, :, used - row.count : used])
+        for row, place in zip(self.rows, self._places, strict=True):
+            if row.count == 1:
+                place[layer, :, :, 0] = keys_values[row.start]
+            else:
+                place[layer] = keys_values[row.start : row.start + row.count].transpose(1, 2, 0, 3)
 
 
 def register() -> None:
@@ -126,60 +181,87 @@ def tree_attention(
     """
     plan, precision = ramify_plan, query.dtype
     query, key, value = query.float(), key.float(), value.float()
-    if sliding_window is not None:
-        windows_seen.add(sliding_window)
     layer: int = module.layer_idx  # type: ignore[assignment]
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    keys, values = key[0], value[0]
     for row in plan.rows:
         end = row.start + row.count
-        plan.cache.write(row.branch, layer, keys[:, row.start : end], values[:, row.start : end])
-    plain = softcap is None and s_aux is None and key.shape[-1] == value.shape[-1] and query.device.type == "cpu"
+        plan.cache.write(row.branch, layer, key[0, :, row.start : end], value[0, :, row.start : end])
+    out = attend(plan, layer, query[0], key[0], value[0], scale=scale, window=sliding_window, softcap=softcap, sinks=s_aux)
+    return out.unsqueeze(0).to(precision), None
+
+
+def attend(
+    plan: BatchPlan,
+    layer: int,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    scale: float,
+    window: int | None = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
+) -> Tensor:
+    """The rows' new tokens over their paths, whose keys and values are kept already.
+
+    query: (H, T, D); key, value: (H_kv, T, D), the new ones; all float32. Returns (T, H, D_v).
+    """
+    if window is not None:
+        windows_seen.add(window)
+    plain = softcap is None and sinks is None and key.shape[-1] == value.shape[-1] and query.device.type == "cpu"
 
     def fits(row: _Row) -> bool:
-        return plain and (sliding_window is None or row.past + row.count <= sliding_window)
+        return plain and (window is None or row.past + row.count <= window)
 
-    out = torch.empty((plan.total, query.shape[1], value.shape[-1]), device=query.device)
+    if plan.only_steps and plain and (window is None or plan.longest <= window):
+        return _decode(plan, layer, query, scale)
+    out = torch.empty((plan.total, query.shape[0], value.shape[-1]), device=query.device)
     if any(map(fits, plan.steps)):
-        out[plan.step_index] = _decode(plan, layer, query[0], scale)
+        out[plan.step_index] = _decode(plan, layer, query, scale)
     for row in plan.rows:
         # Which way a row goes depends on the row alone.
         fitting = fits(row)
         if fitting and row.count == 1:
             continue
         end = row.start + row.count
-        q = query[0, :, row.start : end]
+        q = query[:, row.start : end]
         if fitting:
-            out[row.start : end] = _prefill(row, layer, q, keys[:, row.start : end], values[:, row.start : end], scale)
+            out[row.start : end] = _prefill(row, layer, q, key[:, row.start : end], value[:, row.start : end], scale)
         else:
-            out[row.start : end] = _dense(row, layer, q, scale, sliding_window, softcap, s_aux)
-    return out.unsqueeze(0).to(precision), None
+            out[row.start : end] = _dense(row, layer, q, scale, window, softcap, sinks)
+    return out
 
 
 def _flash(query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool) -> tuple[Tensor, Tensor]:
     """The processor's fused attention, which also returns the log-sum-exp. (1, H, Tq, D) -> (1, H, Tq, D), (1, H, Tq) float32."""
-    out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key, value, 0.0, causal, scale=scale)
+    out, lse = _FUSED(query, key, value, 0.0, causal, scale=scale)
     return out, lse
 
 
 def _decode(plan: BatchPlan, layer: int, query: Tensor, scale: float) -> Tensor:
     """Rows of one new token. query: (H, T, D), of which the plan's steps are computed. Returns (B, H, D)."""
-    steps = query.transpose(0, 1) if plan.only_steps else query[:, plan.step_index].transpose(0, 1)  # (B, H, D)
-    rows, heads, width = steps.shape
-    kv_heads = plan.levels[0].parts[0][0].keys[layer].shape[0]  # type: ignore[union-attr]
-    group = heads // kv_heads
-    folded = steps.reshape(rows, kv_heads, group, width)
-    singles = torch.split(folded, 1)
+    kv_heads = plan.levels[0].parts[0].keys_values(layer)[0].shape[1]
+    folded, singles = plan.folded(query, kv_heads)
+    rows, _, group, width = folded.shape
+    heads = kv_heads * group
+    if len(plan.levels) == 1 and plan.levels[0].order is None and all(part.index is None for part in plan.levels[0].parts):
+        # Nothing to merge, so no log-sum-exp is needed.
+        found = [
+            F.scaled_dot_product_attention(singles[part.first], *part.keys_values(layer), scale=scale)
+            for part in plan.levels[0].parts
+        ]
+        return torch.cat(found).view(rows, heads, width)
     outs, weights = [], []
     for level in plan.levels:
         found, logs = [], []
-        for segment, used, first, index in level.parts:
-            if index is None:
-                attended, lse = _attend(segment, used, layer, singles[first], scale)
+        for part in level.parts:
+            keys, values = part.keys_values(layer)
+            if part.index is None:
+                attended, lse = _flash(singles[part.first], keys, values, scale, False)
             else:
-                members = len(index)
-                queries = folded[index].transpose(0, 1).reshape(1, kv_heads, members * group, width)
-                attended, lse = _attend(segment, used, layer, queries, scale)
+                members = len(part.index)
+                queries = folded[part.index].transpose(0, 1).reshape(1, kv_heads, members * group, width)
+                attended, lse = _flash(queries, keys, values, scale, False)
                 attended = attended[0].view(kv_heads, members, group, width).transpose(0, 1)
                 lse = lse[0].view(kv_heads, members, group).transpose(0, 1)
             found.append(attended)
@@ -196,11 +278,11 @@ def _decode(plan: BatchPlan, layer: int, query: Tensor, scale: float) -> Tensor:
     return (shares * torch.stack(outs)).sum(0).reshape(rows, heads, width)
 
 
-def _attend(segment: Segment, used: int, layer: int, query: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+def _seen(segment: Segment, used: int, layer: int) -> tuple[Tensor, Tensor]:
     keys, values = segment.keys[layer], segment.values[layer]
     assert keys is not None, "a layer was read before it was written"
     assert values is not None
-    return _flash(query, keys[:, :used].unsqueeze(0), values[:, :used].unsqueeze(0), scale, False)
+    return keys[:, :used].unsqueeze(0), values[:, :used].unsqueeze(0)
 
 
 def _prefill(row: _Row, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
@@ -216,7 +298,7 @@ def _prefill(row: _Row, layer: int, query: Tensor, key: Tensor, value: Tensor, s
     parts, weights = [own[0]], [own_lse[0].reshape(heads, count)]
     folded = query.reshape(1, kv_heads, group * count, width)
     for segment, used in row.path:
-        attended, lse = _attend(segment, used, layer, folded, scale)
+        attended, lse = _flash(folded, *_seen(segment, used, layer), scale, False)
         parts.append(attended.reshape(heads, count, width))
         weights.append(lse.reshape(heads, count))
     shares = torch.softmax(torch.stack(weights), dim=0).unsqueeze(-1)  # (S, H, n, 1)

@@ -5,13 +5,17 @@ The operators behind this are private to torch, so they are tried before they ar
 """
 
 import warnings
+from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["pack", "pack_int8"]
+__all__ = ["Array", "Dense", "Seen", "joined", "pack", "pack_int8"]
+
+Array = np.ndarray[Any, np.dtype[np.float32]]
 
 SMALLEST_WEIGHT = 64 * 64
 """Below this many elements a layer costs more in dispatch than in reading its weights."""
@@ -55,6 +59,27 @@ class Int8Linear(nn.Module):
             stored = torch._make_per_channel_quantized_tensor(rounded, scales.double(), zeros, 0)
             self.packed = torch.ops.quantized.linear_prepack(stored, None)
 
+    @classmethod
+    def joined(cls, layers: "Sequence[Int8Linear]") -> "Int8Linear":
+        """The layers' rounded weights as they are, one below the other."""
+        one = cls.__new__(cls)
+        nn.Module.__init__(one)
+        one.levels, one.in_features = layers[0].levels, layers[0].in_features
+        one.out_features = sum(layer.out_features for layer in layers)
+        biases: list[Tensor] = [layer.bias for layer in layers if layer.bias is not None]
+        one.bias = nn.Parameter(torch.cat(biases), requires_grad=False) if biases else None
+        weights = [torch.ops.quantized.linear_unpack(layer.packed)[0] for layer in layers]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            stored = torch._make_per_channel_quantized_tensor(
+                torch.cat([weight.int_repr() for weight in weights]),
+                torch.cat([weight.q_per_channel_scales() for weight in weights]),
+                torch.zeros(one.out_features, dtype=torch.int64),
+                0,
+            )
+            one.packed = torch.ops.quantized.linear_prepack(stored, None)
+        return one
+
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., in_features) float32 -> (..., out_features) float32."""
         # Not the norm of order inf: it takes 3 ns an element where these two take a third of one.
@@ -63,6 +88,96 @@ class Int8Linear(nn.Module):
             x / sizes, 1 / self.levels, self.levels + 1, self.packed
         )
         return out.mul_(sizes) if self.bias is None else torch.addcmul(self.bias, out, sizes)
+
+
+class Seen(NamedTuple):
+    """A matrix on the processor as torch sees it, and the same memory as numpy does."""
+
+    tensor: Tensor
+    array: Array
+
+    @classmethod
+    def empty(cls, rows: int, width: int) -> "Seen":
+        return cls.of(torch.empty((rows, width), dtype=torch.float32))
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> "Seen":
+        return cls(tensor, tensor.numpy())
+
+
+class Dense:
+    """Linear layers with one input as one float32 matrix product, the weight stored as (in_features, out_features).
+
+    So a product of few rows reads it 1.4 times as fast as the stock layer does, whose order is the other one. With one thread
+    it is numpy's OpenBLAS that multiplies: on AMD's processors torch's MKL has no AVX2 for a single row, and copies the whole
+    weight for eight. It takes 1.2 times as long, and more in a step, where the caches are full of other things.
+    """
+
+    __slots__ = ("array", "bias", "weight")
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.weight, self.bias = weight, bias
+        self.array: Array | None = weight.numpy() if _one_thread() else None
+
+    def __call__(self, x: Seen) -> Tensor:
+        """x: (T, in_features) -> (T, out_features)."""
+        out = Seen.empty(len(x.array), self.weight.shape[1])
+        self.into(out, x)
+        return out.tensor
+
+    def into(self, out: Seen, x: Seen) -> None:
+        """The same, written into `out`."""
+        if self.array is not None:
+            np.matmul(x.array, self.array, out=out.array)
+        else:
+            torch.mm(x.tensor, self.weight, out=out.tensor)
+        if self.bias is not None:
+            out.tensor.add_(self.bias)
+
+    def onto(self, rest: Seen, x: Seen) -> None:
+        """The same, added to what stands in `rest` (T, out_features)."""
+        if self.array is not None:
+            np.add(rest.array, np.matmul(x.array, self.array), out=rest.array)
+        else:
+            rest.tensor.addmm_(x.tensor, self.weight)
+        if self.bias is not None:
+            rest.tensor.add_(self.bias)
+
+
+class _SideBySide:
+    """Layers of another kind with one input, their outputs one after the other."""
+
+    __slots__ = ("layers",)
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        self.layers = tuple(layers)
+
+    def __call__(self, x: Seen) -> Tensor:
+        outs = [layer(x.tensor) for layer in self.layers]
+        return outs[0] if len(outs) == 1 else torch.cat(outs, dim=-1)
+
+    def into(self, out: Seen, x: Seen) -> None:
+        out.tensor.copy_(self(x))
+
+    def onto(self, rest: Seen, x: Seen) -> None:
+        rest.tensor.add_(self(x))
+
+
+def joined(*layers: Any) -> Dense | _SideBySide:
+    """Layers that have one input as one, which gives their outputs one after the other.
+
+    Stock layers become views of its weight, so nothing is stored twice.
+    """
+    biased = {layer.bias is not None for layer in layers}
+    if len(biased) == 1 and all(type(layer) is Int8Linear for layer in layers):
+        return _SideBySide([Int8Linear.joined(layers)] if len(layers) > 1 else layers)
+    if len(biased) > 1 or any(type(layer) is not nn.Linear or layer.weight.dtype != torch.float32 for layer in layers):
+        return _SideBySide(layers)
+    weight = torch.cat([layer.weight.detach().t() for layer in layers], dim=1)
+    bias = torch.cat([layer.bias.detach() for layer in layers]) if True in biased else None
+    for layer, part in zip(layers, weight.split_with_sizes([layer.out_features for layer in layers], 1), strict=True):
+        layer.weight = nn.Parameter(part.t(), requires_grad=False)
+    return Dense(weight, bias)
 
 
 def pack(model: nn.Module) -> int:
@@ -112,6 +227,14 @@ def _linear_layers(model: nn.Module) -> list[tuple[nn.Module, str, Any]]:
         for name, child in parent.named_children()
         if type(child) in (nn.Linear, Conv1D)
     ]
+
+
+def _one_thread() -> bool:
+    """Whether torch and numpy's own library may use one thread each."""
+    from threadpoolctl import threadpool_info
+
+    pools = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return torch.get_num_threads() == 1 and bool(pools) and max(pools) == 1
 
 
 def _bfloat16_works() -> bool:

@@ -28,15 +28,19 @@ Stored = list[Tensor | None]
 
 
 class Segment:
-    """A run of tokens. keys[layer], values[layer]: (H_kv, capacity, D), of which the first `length` tokens are filled."""
+    """A run of tokens. keys[layer], values[layer]: (H_kv, capacity, D), of which the first `length` tokens are filled.
 
-    __slots__ = ("capacity", "keys", "length", "memory", "refs", "values")
+    block: (L, 2, H_kv, capacity, D), all of them at once, where the cache was told that all layers are alike.
+    """
+
+    __slots__ = ("block", "capacity", "keys", "length", "memory", "refs", "values")
 
     def __init__(self, num_layers: int, capacity: int) -> None:
         self.keys: Stored = [None] * num_layers
         self.values: Stored = [None] * num_layers
         self.memory: Tensor | None = None
         """In which all of them lie, where the cache knew their shapes."""
+        self.block: Tensor | None = None
         self.capacity = capacity
         self.length = 0
         self.refs = 1
@@ -57,11 +61,15 @@ class KVBranch:
 class KVCache:
     """Allocates segments and counts their bytes."""
 
-    def __init__(self, num_layers: int) -> None:
+    def __init__(self, num_layers: int, shape: tuple[int, int] | None = None) -> None:
+        """shape: (H_kv, D) of every layer's keys and values, where they are alike, in float32 and on a processor; every segment
+        has a block then.
+        """
         self.num_layers = num_layers
         self._size_bytes = 0
-        self._memory: Memory | None = None
-        self._shapes: dict[tuple[int, bool], tuple[int, int]] = {}
+        self._alike = shape
+        self._memory = Memory(torch.float32, torch.device("cpu")) if shape else None
+        self._shapes = {(layer, is_keys): shape for layer in range(num_layers) for is_keys in (True, False)} if shape else {}
         """(H_kv, D) of the keys (True) and values (False) of every layer that was written once."""
 
     @property
@@ -151,6 +159,9 @@ class KVCache:
             shape, strides = (heads, segment.capacity, width), (segment.capacity * width, width, 1)
             (segment.keys if is_keys else segment.values)[layer] = memory.as_strided(shape, strides, start)
             start += heads * segment.capacity * width
+        if self._alike is not None:
+            heads, width = self._alike
+            segment.block = memory[:start].view(self.num_layers, 2, heads, segment.capacity, width)
         self._size_bytes += segment.size_bytes()
 
     def _learn(self, segment: Segment, layer: int, is_keys: bool, like: Tensor) -> Tensor:
@@ -187,10 +198,13 @@ class KVCache:
         self._size_bytes -= segment.size_bytes()
         self._give_back(segment)
         segment.keys, segment.values = larger.keys, larger.values
-        segment.memory, segment.capacity = larger.memory, larger.capacity
+        segment.memory, segment.block, segment.capacity = larger.memory, larger.block, larger.capacity
 
     def _fill(self, segment: Segment, source: Segment, used: int) -> None:
         """Copy the first `used` tokens."""
+        if segment.block is not None and source.block is not None:
+            segment.block[..., :used, :] = source.block[..., :used, :]
+            return
         for mine, theirs, is_keys in ((segment.keys, source.keys, True), (segment.values, source.values, False)):
             for layer, stored in enumerate(theirs):
                 if stored is not None:

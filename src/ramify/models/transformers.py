@@ -5,6 +5,7 @@ attention biases computed from the mask) keep one library cache a branch: right,
 Which way a model goes is decided by trying: at load, a few tokens are decoded both ways and must agree.
 """
 
+import contextlib
 import copy
 import inspect
 import math
@@ -20,6 +21,7 @@ from ramify.errors import InputError, UnsupportedError
 from ramify.models import attention, kernels
 from ramify.models.base import Extension, ModelInfo, Outputs, Trunk
 from ramify.models.kv_cache import KVBranch, KVCache
+from ramify.models.lean import LeanDecoder
 from ramify.models.loading import ModelFolder
 from ramify.models.tokenizer import Tokenizer
 from ramify.models.weights import load_folder
@@ -27,6 +29,9 @@ from ramify.models.weights import load_folder
 __all__ = ["PRECISIONS", "TransformersBackend"]
 
 PRECISIONS = ("float32", "bfloat16", "float16", "int8")
+
+TRIED_ERRORS = (TypeError, AttributeError, ValueError, RuntimeError, LookupError, AssertionError)
+"""What trying a way that is not the model's may raise."""
 
 
 @dataclass(slots=True, eq=False)
@@ -49,14 +54,16 @@ class TransformersBackend:
 
     def __init__(self, model: nn.Module, codec: Tokenizer, info: ModelInfo, *, share: bool = True) -> None:
         """`share=False` asks for one cache a branch, whatever the architecture can do."""
-        self.model = model.eval().requires_grad_(False)
+        self.model: Any = model.eval().requires_grad_(False)
+        """None where `LeanDecoder` has taken its weights over."""
         self.codec = codec
         self._device = next(model.parameters()).device
         self._missing = _ids_without_a_token(codec, info.vocab_size).to(self._device)
         self._takes = frozenset(inspect.signature(model.forward).parameters)
         self._keeps_logits = "logits_to_keep" in self._takes
         self._tolerance = 1e-3 if info.dtype == "float32" else 0.1
-        self._cache = KVCache(int(_text_config(model).num_hidden_layers)) if share else KVCache(0)
+        self._cache = KVCache(int(_text_config(model).num_hidden_layers) if share else 0)
+        self._lean: LeanDecoder | None = None
         self._shares = share and self._tree_agrees()
         self._piece = 0
         """Plain branches: tokens a call may add to a cache: any number (0), one, or none at all (-1: no cache is kept)."""
@@ -159,36 +166,48 @@ class TransformersBackend:
     def _extend_tree(self, rows: Sequence[Extension], starts: tuple[int, ...]) -> Outputs:
         branches: list[KVBranch] = [row.branch for row in rows]  # type: ignore[misc]
         plan = attention.BatchPlan(self._cache, branches, [len(row.token_ids) for row in rows])
-        ids = torch.tensor([[i for row in rows for i in row.token_ids]], dtype=torch.long, device=self._device)
-        ends = accumulate(len(row.token_ids) for row in rows)
-        wanted = [i for row, end in zip(rows, ends, strict=True) for i in range(end - row.wanted, end)]
-        index = torch.tensor(wanted, dtype=torch.long, device=self._device)
-        logits, states = self._forward(ids, index, any(row.hidden for row in rows), plan)
-        if states is None:
+        ids = [i for row in rows for i in row.token_ids]
+        index = None
+        if any(len(row.token_ids) != row.wanted for row in rows):
+            ends = accumulate(len(row.token_ids) for row in rows)
+            wanted = [i for row, end in zip(rows, ends, strict=True) for i in range(end - row.wanted, end)]
+            index = torch.tensor(wanted, dtype=torch.long, device=self._device)
+        states: Tensor | None
+        if self._lean is not None:
+            logits, states = self._lean(ids, index, plan)
+        else:
+            given = torch.tensor(ids, dtype=torch.long, device=self._device)
+            logits, states = self._forward(given, index, any(row.hidden for row in rows), plan)
+        logits = self._only_tokens(logits)
+        if states is None or not any(row.hidden for row in rows):
             return Outputs(logits, starts)
         pieces = torch.split(states, [len(row.token_ids) for row in rows])
-        return Outputs(logits, starts, tuple(p.float() if row.hidden else None for row, p in zip(rows, pieces, strict=True)))
+        kept = (p.to(torch.float32, copy=True) if row.hidden else None for row, p in zip(rows, pieces, strict=True))
+        return Outputs(logits, starts, tuple(kept))
 
-    def _forward(self, ids: Tensor, index: Tensor, hidden: bool, plan: attention.BatchPlan) -> tuple[Tensor, Tensor | None]:
-        """ids: (1, T); index: (N,) positions wanted. Returns logits (N, V) float32, and the last hidden states (T, D) or None."""
+    def _forward(
+        self, ids: Tensor, index: Tensor | None, hidden: bool, plan: attention.BatchPlan
+    ) -> tuple[Tensor, Tensor | None]:
+        """ids: (T,); index: (N,) positions, None for all. Returns their logits (N, V), and last hidden states (T, D) or None."""
         # A model must compute some logits; where none are wanted, one position is asked for and dropped.
-        keep = index if len(index) else torch.zeros(1, dtype=torch.long, device=self._device)
+        keep = index if index is None or len(index) else torch.zeros(1, dtype=torch.long, device=self._device)
+        selects = self._keeps_logits and keep is not None
         out = self.model(
-            input_ids=ids,
-            position_ids=plan.position_ids().to(self._device),
+            input_ids=ids.unsqueeze(0),
+            position_ids=plan.positions().unsqueeze(0).to(self._device),
             use_cache=False,
             ramify_plan=plan,
-            **({"logits_to_keep": keep} if self._keeps_logits else {}),
+            **({"logits_to_keep": keep} if selects else {}),
             **({"output_hidden_states": True} if hidden else {}),
         )
-        logits = out.logits[0] if self._keeps_logits else out.logits[0, keep]
-        return self._only_tokens(logits[: len(index)]), out.hidden_states[-1][0] if hidden else None
+        logits = out.logits[0]
+        if index is not None and not (selects and len(index)):
+            logits = logits[index]
+        return logits, out.hidden_states[-1][0] if hidden else None
 
     def _only_tokens(self, logits: Tensor) -> Tensor:
         """(N, V) -> a float32 copy, ids that the tokenizer does not have at -inf."""
-        logits = logits.to(torch.float32, copy=True)
-        logits[:, self._missing] = -math.inf
-        return logits
+        return torch.where(self._missing, -math.inf, logits.float())
 
     # Branches that do not.
 
@@ -234,16 +253,32 @@ class TransformersBackend:
     # Which way to go.
 
     def _tree_agrees(self) -> bool:
-        """Decode a few tokens over the tree, with a fork, and as the library does; True when they agree."""
+        """Decode a few tokens over the tree and as the library does, in few operations first; True when one way agrees."""
         if _remembers_otherwise(_text_config(self.model)):
             return False
-        attention.register()
         ids = self._trial_ids()
         library = self._library_logits(ids)
+        self._lean = LeanDecoder.of(self.model)
+        if self._lean is not None:
+            self._cache = KVCache(self._cache.num_layers, (self._lean.kv_heads, self._lean.width))
+            if self._tree_says(ids, library):
+                self.model = None
+                return True
+            self._lean = None
+            self._cache = KVCache(self._cache.num_layers)
+        attention.register()
         before = _attention_of(self.model)
+        with contextlib.suppress(*TRIED_ERRORS):
+            self.model.set_attn_implementation(attention.NAME)
+            if self._tree_says(ids, library):
+                return True
+        self.model.set_attn_implementation(before)
+        return False
+
+    def _tree_says(self, ids: list[int], library: Tensor) -> bool:
+        """Whether the tree, with a fork, gives the library's logits of `ids`."""
         attention.windows_seen.clear()
         try:
-            self.model.set_attn_implementation(attention.NAME)  # type: ignore[operator]
             trunk = self._cache.root()
             self._extend_tree([Extension(trunk, ids[:7], 1)], (0, 1))
             fork = self._cache.fork(trunk, 5)
@@ -252,14 +287,10 @@ class TransformersBackend:
             self._cache.free(fork)
             self._cache.free(trunk)
             self._check_windows()
-        except (TypeError, AttributeError, ValueError, RuntimeError, KeyError, AssertionError):
+        except TRIED_ERRORS:
             self._cache = KVCache(self._cache.num_layers)
-            self.model.set_attn_implementation(before)  # type: ignore[operator]
             return False
-        if self._close(torch.cat([ours, after]), library[5:10]):
-            return True
-        self.model.set_attn_implementation(before)  # type: ignore[operator]
-        return False
+        return self._close(torch.cat([ours, after]), library[5:10])
 
     def _trusted_piece(self) -> int:
         """How a plain branch may grow: try several tokens on a cache, then single ones. See `_piece`."""
@@ -271,7 +302,7 @@ class TransformersBackend:
             rows = [Extension(branch, ids[a:b], b - a) for a, b in pairwise(starts)]
             try:
                 got = torch.cat([self._extend_one(row)[0] for row in rows])
-            except (TypeError, AttributeError, ValueError, RuntimeError, KeyError, IndexError):
+            except TRIED_ERRORS:
                 continue
             if self._close(got, library[:8]):
                 return piece
@@ -307,7 +338,7 @@ class TransformersBackend:
 
     def _use_library_attention(self) -> None:
         if _attention_of(self.model) == attention.NAME:
-            self.model.set_attn_implementation("eager")  # type: ignore[operator]
+            self.model.set_attn_implementation("eager")
 
 
 def _loading_type(precision: str | None, folder: ModelFolder) -> torch.dtype | str:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ramify.decoding.config import GenerationConfig
-from ramify.decoding.logprobs import entropy
+from ramify.decoding.logprobs import entropy, top
 from ramify.decoding.pipeline import Row
 from ramify.engine.branch import Branch
 from ramify.engine.model import Model
@@ -55,25 +55,17 @@ def next_of(
     if not 1 <= k <= 10_000:
         raise InputError(f"k is {k}; it must be from 1 to 10,000")
     raw = torch.log_softmax(logits.double(), dim=-1)
-    order = torch.argsort(raw, descending=True, stable=True)
-    values = raw[order].tolist()
-    ranked = order.tolist()
     spelt, ends = model.codec.literal_bytes, set(model.info.eos_token_ids)
-    always = {*ends, *also} if search is None else set()
-    shown: list[tuple[int, float, int]] = []
-    found, left, rank = 0, len(always), 0
-    for place, (token_id, value) in enumerate(zip(ranked, values, strict=True), start=1):
-        if place == 1 or value != values[place - 2]:
-            rank = place
-        wanted = value > -math.inf and found < k
-        if wanted and search is not None:
-            wanted = search in spelt[token_id].decode("utf-8", errors="replace")
-        if wanted or token_id in always:
-            shown.append((token_id, value, rank))
-            found += 1 if wanted else 0
-            left -= 1 if token_id in always else 0
-        if found >= k and left <= 0:
-            break
+    if search is None:
+        best_ids, best = (each[0].tolist() for each in top(raw.unsqueeze(0), min(k, len(raw))))
+        likeliest = {token_id for token_id, value in zip(best_ids, best, strict=True) if value > -math.inf}
+        chosen = sorted({*likeliest, *ends, *also})
+    else:
+        chosen = _spelt_with(search, raw, spelt, k)
+    values: list[float] = raw[chosen].tolist()
+    ranks: list[int] = (1 + len(raw) - torch.searchsorted(raw.sort().values, raw[chosen], right=True)).tolist()
+    # Best first, the lowest id first among equals.
+    shown = sorted(zip(chosen, values, ranks, strict=True), key=lambda each: (-each[1], each[0]))
     ids = [token_id for token_id, _, _ in shown]
     probabilities = torch.softmax(logits.double(), dim=-1).float()[ids].tolist()
     after = None if processed is None else torch.log_softmax(processed.double(), dim=-1)[ids].tolist()
@@ -88,6 +80,18 @@ def next_of(
         others=max(0.0, 1.0 - math.fsum(probabilities)),
         entropy=float(entropy(raw.float().unsqueeze(0))[0]),
     )
+
+
+def _spelt_with(text: str, raw: Tensor, spelt: Sequence[bytes], k: int) -> list[int]:
+    """The k likeliest tokens that can be said and contain `text`."""
+    found: list[int] = []
+    order = torch.argsort(raw, descending=True, stable=True)
+    for token_id, value in zip(order.tolist(), raw[order].tolist(), strict=True):
+        if value == -math.inf or len(found) == k:
+            break
+        if text in spelt[token_id].decode("utf-8", errors="replace"):
+            found.append(token_id)
+    return found
 
 
 def next_after(

@@ -1,0 +1,78 @@
+"""What other threads have for the event loop comes in order, together, and before the end."""
+
+import asyncio
+import threading
+
+import pytest
+
+from ramify.api.letterbox import Arrivals, Letterbox
+
+
+def test_what_a_thread_posts_is_called_in_order_after_one_wake(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> list[int]:
+        loop = asyncio.get_running_loop()
+        box, found, wakes = Letterbox(loop), list[int](), list[object]()
+        wake = loop.call_soon_threadsafe
+        monkeypatch.setattr(loop, "call_soon_threadsafe", wakes.append)
+
+        def work() -> None:
+            for i in range(5):
+                box.post(found.append, i)
+            box.wake()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        monkeypatch.undo()
+        assert (found, wakes) == ([], [box.empty])
+        wake(box.empty)
+        await asyncio.sleep(0)
+        return found
+
+    assert asyncio.run(story()) == [0, 1, 2, 3, 4]
+
+
+def test_who_empties_the_box_has_all_that_was_posted_and_waking_then_does_nothing() -> None:
+    async def story() -> list[int]:
+        box, found = Letterbox(asyncio.get_running_loop()), list[int]()
+        box.post(found.append, 1)
+        box.empty()
+        box.wake()
+        await asyncio.sleep(0)
+        return found
+
+    assert asyncio.run(story()) == [1]
+
+
+def test_a_loop_that_has_ended_is_not_woken() -> None:
+    loop = asyncio.new_event_loop()
+    box = Letterbox(loop)
+    loop.close()
+    box.post(print, 1)
+    box.wake()
+
+
+def test_a_consumer_takes_all_that_has_come_and_nothing_when_nothing_comes() -> None:
+    async def story() -> list[list[int]]:
+        arrivals = Arrivals[int]()
+        arrivals.put(1)
+        arrivals.put(2)
+        found = [await arrivals.take(1.0), await arrivals.take(0.001)]
+        asyncio.get_running_loop().call_later(0.001, arrivals.put, 3)
+        return [*found, await arrivals.take(10.0)]
+
+    assert asyncio.run(story()) == [[1, 2], [], [3]]
+
+
+def test_a_consumer_that_is_cancelled_leaves_what_comes_for_the_next() -> None:
+    async def story() -> list[int]:
+        arrivals = Arrivals[int]()
+        waiting = asyncio.create_task(arrivals.take(10.0))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        arrivals.put(4)
+        return await arrivals.take(1.0)
+
+    assert asyncio.run(story()) == [4]
