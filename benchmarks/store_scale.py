@@ -233,9 +233,14 @@ def main() -> None:
     if not options.file.exists():
         with Database.open(options.file) as db:
             build(db, options.samples)
-    started = time.perf_counter()
-    db = Database.open(options.file)
-    print(f"open: {(time.perf_counter() - started) * 1000:.0f} ms")
+    for how in ["cold", "warm"] if options.cold else ["warm"]:
+        if how == "cold":
+            forget(options.file)
+        started = time.perf_counter()
+        db = Database.open(options.file)
+        print(f"open, {how}: {(time.perf_counter() - started) * 1000:.0f} ms")
+        if how == "cold":
+            db.close()
     for name, ask in questions(db).items():
         if options.only not in name:
             continue

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from ramify.store import Database, search
+from ramify.store import Database, rules, search, sources
 from ramify.store.overview import judged, measured, sample_counts
 from store.stories import sampled, token
 
@@ -82,12 +82,14 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
         yield opened
 
 
+@pytest.mark.parametrize("few", [2_000, 2])
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_no_query_walks_a_whole_table(db: Database, question: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_query_walks_a_whole_table(db: Database, question: str, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "FIRST_WALK", dict.fromkeys(search.FIRST_WALK, 40))
     monkeypatch.setattr(search, "LATER_WALK", 100)
-    monkeypatch.setattr(search, "LOOKED_UP", 20)
-    monkeypatch.setattr(search, "ALONG", 60)
+    for module in (rules, search, sources):
+        monkeypatch.setattr(module, "FEW", few)
+    monkeypatch.setattr(sources, "LOOKED_AT", 20)
     asked: list[tuple[str, Any]] = []
 
     def note(connection: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:

@@ -1,16 +1,19 @@
 """Filters against the same questions asked of records in plain Python, lists in pages, and full-text search."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from ramify.errors import InputError, NotFoundError
-from ramify.store import CompletionRecord, Database, NewCompletion, SampleRecord
-from ramify.store.filters import All, Anything, Filter, Not, Where, parse, to_data
+from ramify.store import CompletionRecord, Database, NewCompletion, SampleRecord, tables
+from ramify.store.conditions import Compiler
+from ramify.store.filters import FIELDS, All, Anything, Filter, Not, Where, parse, to_data
 from ramify.store.words import contains_words
 from store.stories import sample_with, sampled, token, written
 
@@ -203,6 +206,9 @@ LAWS = settings(
 @example(where("rating", ">=", 7, facet="legal"))
 @example(where("rating", "<", 4, facet="legal"))
 @example(Anything((Not(where("model", "is", "m0")), where("prompt", "matches", "hedgehog"))))
+@example(All((where("model", "in", ("m0", "m1")), where("finish_reason", "is", "eos"), where("rating", ">", 5, facet="legal"))))
+@example(All((where("rating", ">", 4, facet="legal"), where("text", "matches", "slow"))))
+@example(Anything((where("title", "is", "Tale 3"), where("group", "is", "a/b"), where("group", "under", "a/b/c"))))
 def test_a_filter_finds_and_counts_what_brute_force_finds(full: Database, plain: Plain, filter_: Filter) -> None:
     expected = [c.id for c in plain.completions if plain.completion(filter_, c)]
     options: dict[str, Any] = {"archived": None, "hidden": None}
@@ -216,19 +222,50 @@ def test_a_filter_finds_and_counts_what_brute_force_finds(full: Database, plain:
 
 
 @LAWS
+@given(LEAVES, st.booleans())
+def test_a_condition_asked_of_an_id_is_the_one_asked_of_its_row(full: Database, where_: Where, negated: bool) -> None:
+    of_samples = FIELDS[where_.field][0] == "sample"
+    filter_ = Not(where_) if negated else where_
+    with full.reading() as connection:
+        rule = (Compiler(connection).samples if of_samples else Compiler(connection).completions)(filter_)
+        of_id, row = rule.by_id(), (tables.samples if of_samples else tables.completions).alias()
+        if of_id is not None:
+            by_id, by_row = (connection.execute(select(row.c.id).where(said)) for said in (of_id(row.c.id), rule.holds(row)))
+            assert set(by_id.scalars()) == set(by_row.scalars())
+
+
+@contextmanager
+def small(**values: Any) -> Iterator[None]:
+    """With other limits than those fit for a million rows."""
+    from ramify.store import rules, search, sources
+
+    before = [
+        (module, name, getattr(module, name)) for module in (rules, search, sources) for name in values if hasattr(module, name)
+    ]
+    assert {name for _, name, _ in before} == set(values)
+    try:
+        for module, name, _ in before:
+            setattr(module, name, values[name])
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
+
+
+@LAWS
 @given(
-    FILTERS, st.integers(1, 9), st.sampled_from(["newest", "oldest", "mean_logprob", "min_logprob", "tokens"]), st.integers(1, 12)
+    FILTERS,
+    st.integers(1, 9),
+    st.sampled_from(["newest", "oldest", "mean_logprob", "min_logprob", "tokens"]),
+    st.integers(1, 12),
+    st.sampled_from([1, 5]),
 )
 def test_pages_joined_are_the_whole_list_however_it_was_walked(
-    full: Database, plain: Plain, filter_: Filter, size: int, order: str, steps: int
+    full: Database, plain: Plain, filter_: Filter, size: int, order: str, steps: int, further: int
 ) -> None:
-    from ramify.store import search
-
-    first, later, few = search.FIRST_WALK, search.LATER_WALK, search.FEW
-    search.FIRST_WALK, search.LATER_WALK, search.FEW = dict.fromkeys(first, steps), 2 * steps, steps
-    try:
-        found: list[int] = []
-        after: Any = None
+    found: list[int] = []
+    after: Any = None
+    with small(FIRST_WALK=dict.fromkeys(range(3), steps), LATER_WALK=2 * steps, FEW=steps, LOOKED_AT=steps, FURTHER=further):
         while True:
             page = full.search.completion_ids(filter_, order=order, limit=size, after=after, archived=None, hidden=None)
             assert len(page.ids) <= size
@@ -236,8 +273,6 @@ def test_pages_joined_are_the_whole_list_however_it_was_walked(
             if page.next is None:
                 break
             after = page.next
-    finally:
-        search.FIRST_WALK, search.LATER_WALK, search.FEW = first, later, few
     kept = [c for c in plain.completions if plain.completion(filter_, c)]
     if order in ("newest", "oldest"):
         assert found == [c.id for c in (reversed(kept) if order == "newest" else kept)]
@@ -253,30 +288,22 @@ def test_pages_joined_are_the_whole_list_however_it_was_walked(
 
 
 @LAWS
-@given(FILTERS, st.integers(2, 6), st.booleans(), st.sampled_from([1, 3, 100]), st.sampled_from([0, 0, 10]))
+@given(FILTERS, st.integers(2, 6), st.booleans(), st.sampled_from([1, 3, 100]), st.sampled_from([1, 5]))
 def test_pages_of_samples_joined_are_the_whole_list_however_they_were_found(
-    full: Database, plain: Plain, filter_: Filter, size: int, newest: bool, steps: int, looked_up: int
+    full: Database, plain: Plain, filter_: Filter, size: int, newest: bool, steps: int, further: int
 ) -> None:
-    from ramify.store import search
-
-    names = ("FIRST_WALK", "ENOUGH", "LATER_WALK", "LOOKED_UP", "ALONG", "LISTED", "FEW")
-    before = [getattr(search, name) for name in names]
-    for name, value in zip(names, (dict.fromkeys(before[0], 4), 99, 2, looked_up, steps, 2 * steps, steps), strict=True):
-        setattr(search, name, value)
-    try:
-        found: list[int] = []
-        after: Any = None
+    found: list[int] = []
+    after: Any = None
+    order = "newest" if newest else "oldest"
+    walks = {"FIRST_WALK": dict.fromkeys(range(3), 4), "ENOUGH": 99, "LATER_WALK": 2}
+    with small(**walks, FEW=steps, LOOKED_AT=steps, LISTED=2 * steps, FURTHER=further):
         while True:
-            order = "newest" if newest else "oldest"
             page = full.search.sample_ids(filter_, order=order, limit=size, after=after, archived=None, hidden=None)
             assert len(page.ids) <= size
             found += page.ids
             if page.next is None:
                 break
             after = page.next
-    finally:
-        for name, value in zip(names, before, strict=True):
-            setattr(search, name, value)
     kept = [s.id for s in plain.samples.values() if plain.sample(filter_, s)]
     assert found == (kept[::-1] if newest else kept)
 
@@ -385,15 +412,10 @@ def test_search_follows_every_change(db: Database) -> None:
 
 
 def test_many_matches_come_newest_first(db: Database) -> None:
-    from ramify.store import search
-
     sample = db.samples.add("Once")
     ids = db.completions.add_many([(sample.id, written("fox " * (1 + i % 3))) for i in range(8)])
-    search.RANKED, ranked = 5, search.RANKED
-    try:
+    with small(RANKED=5):
         assert [hit.id for hit in db.search.text("fox", limit=4)] == ids[:3:-1]
-    finally:
-        search.RANKED = ranked
     assert {hit.id for hit in db.search.text("fox", limit=8)} == set(ids)
 
 

@@ -5,8 +5,11 @@ from typing import Any
 from sqlalchemy import Connection, Table, func, select, union
 
 from ramify.store import tables
-from ramify.store.conditions import CAP, Compiler, Rule, all_of, unindexed
+from ramify.store.conditions import Compiler
 from ramify.store.filters import All
+from ramify.store.rows import named, unindexed
+from ramify.store.rules import Rule, all_of
+from ramify.store.sources import CAP
 
 __all__ = ["count", "count_query"]
 
@@ -32,7 +35,7 @@ def count_query(connection: Connection, table: Table, filter_: All) -> Any:
 
 
 def _matches(connection: Connection, table: Table, rule: Rule) -> Any:
-    row = table.alias("r")
+    row = named(table, "r")
     plain = unindexed(row, connection.dialect.name)
     query = select(func.count()).select_from(row)
     if rule.source is not None and rule.source.size < CAP:
@@ -57,7 +60,7 @@ def _all_less_exceptions(connection: Connection, rules: list[Rule], most: int) -
     (words, *more) = others
     if more or words.few is None or words.true_ is None or size >= most // A_TEXT:
         return None
-    row = c.alias("r")
+    row = named(c, "r")
     plain = unindexed(row, connection.dialect.name)
     inside = select(func.count()).select_from(row).where(row.c.id.in_(select(*outside.c)), words.few(plain))
     whole = select(func.count()).select_from(words.true_.ids.subquery("inside")).scalar_subquery()

@@ -105,12 +105,10 @@ class Samples:
         after: SampleRecord | int | None = None,
     ) -> Sequence[SampleRecord]:
         """Newest first; `after` is the last one already seen. None lists both kinds."""
-        query = select(samples.c.id).order_by(samples.c.id.desc()).limit(limit)
-        if after is not None:
-            query = query.where(samples.c.id < id_of(after, SampleRecord))
-        with self.database.reading() as connection:
-            ids = connection.execute(_narrowed(query, group, archived, hidden)).scalars().all()
-            return samples_by_id(connection, ids)
+        last = None if after is None else id_of(after, SampleRecord)
+        wanted = {"field": "group", "op": "under", "value": group} if group else None
+        place = None if last is None else (last, last)
+        return self.database.search.samples(wanted, limit=limit, after=place, archived=archived, hidden=hidden)
 
     def count(self, *, group: str | None = None, archived: bool | None = False, hidden: bool | None = False) -> int:
         with self.database.reading() as connection:

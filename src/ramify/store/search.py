@@ -1,9 +1,9 @@
 """Lists, filters, counts and full-text search, fast on a million completions.
 
 A page is found in one of two ways. *Walking*: go along the list's order through an index and ask each row whether it matches;
-quick when many match. *Starting from a source*: take the condition with the fewest rows in its index and ask those rows the rest;
-quick when few match. Which one is known after a short walk: if it filled the page, that is the answer; if not, matches are rare.
-Where no index narrows the search, the walk goes on in larger steps.
+quick when many match. *Starting from a source*: take the condition with the fewest rows in its index, ask those ids what indexes
+know, and only then read rows; quick when few match. Which one is known after a short walk: if it filled the page, that is the
+answer; if not, matches are rare. Where no index narrows the search, the walk goes on in larger steps.
 
 Pages continue from the last row seen (keyset), so the thousandth costs what the first does, and rows added meanwhile
 shift nothing.
@@ -19,11 +19,14 @@ from sqlalchemy import Connection, FromClause, Select, Table, func, literal_colu
 from ramify.errors import InputError
 from ramify.store import tables
 from ramify.store.completions import completions_by_id
-from ramify.store.conditions import CAP, Compiler, Rule, Source, listed, unindexed
+from ramify.store.conditions import Compiler
 from ramify.store.counting import count
 from ramify.store.filters import All, Filter, Where, conditions, parse
 from ramify.store.records import CompletionRecord, SampleRecord
+from ramify.store.rows import ends, listed, named, unindexed
+from ramify.store.rules import Rule
 from ramify.store.samples import samples_by_id
+from ramify.store.sources import CAP, FEW, Owners, Source
 from ramify.store.words import matching, parse_words, snippet, tsquery
 
 if TYPE_CHECKING:
@@ -41,16 +44,13 @@ ORDERS = {
 }
 """What a list can be ordered by. By a measure, only completions that have it are listed, highest first. Samples: by age only."""
 
-FIRST_WALK = {0: 2_000, 1: 2_000, 2: 1_000}
+FIRST_WALK = {0: 2_000, 1: 2_000, 2: 300}
 """Rows of the first walk, by what it costs to ask one. Samples: a quarter, each has several completions to look at."""
 ENOUGH = 0.2
 """Where the first walk filled this share of the page, walking on is quicker than any index."""
 LATER_WALK = 50_000
-FEW = 2_000
-"""A condition that so few rows fulfil is worth starting from; only where there is none are the others counted further."""
-LOOKED_UP = 1_000
-"""As many completions are looked up to learn their samples; for more, the next `ALONG` samples are tried first."""
-ALONG = 20_000
+FURTHER = 5
+"""Rows from a source are looked for first in the next part of the order, where by their number so many pages of them are."""
 LISTED = 20_000
 """As many completions are found once and kept as a list; more are found again by each query."""
 RANKED = 3_000
@@ -104,8 +104,9 @@ class Search:
 
     def completions(self, filter_: Any = None, **options: Any) -> list[CompletionRecord]:
         """The records of a page of `completion_ids`."""
+        ids = self.completion_ids(filter_, **options).ids
         with self.database.reading() as connection:
-            return completions_by_id(connection, self.completion_ids(filter_, **options).ids)
+            return completions_by_id(connection, ids)
 
     def count_completions(self, filter_: Any = None, *, archived: bool | None = False, hidden: bool | None = False) -> int:
         """How many match, exactly."""
@@ -137,8 +138,9 @@ class Search:
             return _page(connection, tables.samples, wanted, ORDERS[order], _limit(limit), after)
 
     def samples(self, filter_: Any = None, **options: Any) -> list[SampleRecord]:
+        ids = self.sample_ids(filter_, **options).ids
         with self.database.reading() as connection:
-            return samples_by_id(connection, self.sample_ids(filter_, **options).ids)
+            return samples_by_id(connection, ids)
 
     def count_samples(self, filter_: Any = None, *, archived: bool | None = False, hidden: bool | None = False) -> int:
         with self.database.reading() as connection:
@@ -198,10 +200,8 @@ def _with_flags(filter_: Any, archived: bool | None, hidden: bool | None, archiv
     return All((*parts, *flags))
 
 
-def _rule(
-    connection: Connection, table: Table, filter_: Filter, *, counting: bool, whole: bool = False, count_to: int = CAP
-) -> Rule:
-    compiler = Compiler(connection, counting, whole, count_to)
+def _rule(connection: Connection, table: Table, filter_: Filter, *, whole: bool = False) -> Rule:
+    compiler = Compiler(connection, whole)
     return compiler.completions(filter_) if table is tables.completions else compiler.samples(filter_)
 
 
@@ -211,15 +211,14 @@ def _rule(
 def _page(
     connection: Connection, table: Table, filter_: Filter, order: tuple[str, bool], limit: int, after: tuple[Any, int] | None
 ) -> Page:
-    rule = _rule(connection, table, filter_, counting=False)
+    rule = _rule(connection, table, filter_)
     steps = FIRST_WALK[rule.cost] if table is tables.completions else max(1, FIRST_WALK[rule.cost] // 4)
     found, at = _walk(connection, table, rule, order, limit, after, steps)
     if at is not None and len(found) < ENOUGH * limit:
-        for most in (FEW, CAP):
-            precise = _rule(connection, table, filter_, counting=True, count_to=most)
-            if precise.source is not None and precise.source.size < CAP:
-                found = _from_source(connection, table, precise, precise.source, order, limit, after)
-                return Page(tuple(i for _, i in found), found[-1] if len(found) == limit else None)
+        source = rule.source
+        if source is not None and source.size < CAP:
+            found = _from_source(connection, table, rule, source, order, limit, after)
+            return Page(tuple(i for _, i in found), found[-1] if len(found) == limit else None)
     while at is not None and len(found) < limit:
         longer, at = _walk(connection, table, rule, order, limit - len(found), at, LATER_WALK)
         found = [*found, *longer]
@@ -260,15 +259,11 @@ def _steps_on(connection: Connection, table: Table, order: tuple[str, bool], aft
     past, by = _ordered(table, order, after)
     key, down = order
     if key == "id":  # ids have few gaps, so they are counted and not looked for
-        # Two queries in one: SQLite looks up one end of an index, but walks all of it for both.
-        low, high = (select(end(table.c.id)).scalar_subquery() for end in (func.min, func.max))
-        ends = connection.execute(select(low, high)).one()
-        if ends[0] is None:
+        low, high = ends(connection, table)
+        if low is None:
             return None
-        stop = (
-            (ends[1] + 1 if after is None else after[1]) - steps if down else (ends[0] - 1 if after is None else after[1]) + steps
-        )
-        return None if (stop <= ends[0] if down else stop >= ends[1]) else (stop, stop)
+        stop = (high + 1 if after is None else after[1]) - steps if down else (low - 1 if after is None else after[1]) + steps
+        return None if (stop <= low if down else stop >= high) else (stop, stop)
     row = connection.execute(select(table.c[key], table.c.id).where(*past).order_by(*by).offset(steps - 1).limit(1)).first()
     return None if row is None else (row[0], row[1])
 
@@ -277,7 +272,7 @@ def walk_query(
     dialect: str, table: Table, rule: Rule, order: tuple[str, bool], limit: int, after: Key | None, stop: Key | None
 ) -> "Select[Any]":
     """Rows between two places of an order that match. It ends as soon as it has enough."""
-    row = table.alias("r")
+    row = named(table, "r")
     between, by = _ordered(row, order, after, stop)
     return select(row.c[order[0]], row.c.id).where(*between, rule.holds(unindexed(row, dialect))).order_by(*by).limit(limit)
 
@@ -285,47 +280,84 @@ def walk_query(
 def _from_source(
     connection: Connection, table: Table, rule: Rule, source: Source, order: tuple[str, bool], limit: int, after: Key | None
 ) -> list[Key]:
-    """Matches among the source's rows. By id they are asked in portions, so that a full page ends it."""
-    row = table.alias("r")
+    """Matches among the source's rows. By id they are looked for first in the part of the order that probably holds the page."""
+    row = named(table, "r")
     past, by = _ordered(row, order, after)
     query = (
         select(row.c[order[0]], row.c.id).where(*past, rule.holds_still(unindexed(row, connection.dialect.name))).order_by(*by)
     )
     if order[0] != "id":
         return [(each[0], each[1]) for each in connection.execute(query.where(row.c.id.in_(source.ids)).limit(limit))]
-    ids = source.ids
-    if source.through is not None and source.size > LOOKED_UP:
-        known = connection.execute(source.through.completions.limit(LISTED + 1)).scalars().all()
-        which = source.through.completions if len(known) > LISTED else listed(connection.dialect.name, known)
-        ids = source.through.of(which, False)
-        if len(known) > LOOKED_UP:
-            stop = _steps_on(connection, table, order, after, ALONG)
-            found = _asked(connection, query, row, _along(connection, source.through.of(which, True), order, after, stop), limit)
-            if stop is None or len(found) == limit:
-                return found
-    return _asked(connection, query, row, iter(sorted(set(connection.execute(ids).scalars()), reverse=order[1])), limit)
+    found: list[Key] = []
+    size, stop = source.size, None
+    if size >= FEW:
+        low, high = ends(connection, table)
+        stop = _steps_on(connection, table, order, after, FURTHER * limit * (high - low + 1) // size)
+    for start, until in ((after, stop), (stop, None)) if stop is not None else ((after, None),):
+        if source.through is not None:
+            ids = _samples(connection, source.through, order, start, until)
+        else:
+            ids = _along(connection, source.ids.distinct(), order, start, until, _between(start, until, order[1]))
+        found += _asked(connection, query, row, ids, limit - len(found))
+        if len(found) == limit:
+            break
+    return found
+
+
+def _samples(
+    connection: Connection, through: Owners, order: tuple[str, bool], after: Key | None, stop: Key | None
+) -> Iterator[int]:
+    """Samples between two places of an order of whose completions one matches."""
+    which: Any = through.completions
+    bounds: dict[str, int] = {}
+    if stop is not None:
+        low, high = _between(after, stop, order[1]).values()
+        c = tables.completions.c
+        theirs = select(func.min(c.id), func.max(c.id)).where(c.sample_id.between(low, high))
+        first, last = connection.execute(theirs).one()
+        if first is None:
+            return iter(())
+        (each,), bounds = which.selected_columns, {"first": first, "last": last}
+        which = which.where(each.between(first, last))
+    known = connection.execute(which.limit(LISTED + 1), bounds).scalars().all()
+    which = which if len(known) > LISTED else listed(connection.dialect.name, known)
+    return _along(connection, through.of(which, stop is not None), order, after, stop, bounds)
+
+
+def _between(after: Key | None, stop: Key | None, down: bool) -> dict[str, int]:
+    """The first and the last id past one place and not past another."""
+    first, last = 1, 2**62
+    if after is not None:
+        first, last = (first, after[1] - 1) if down else (after[1] + 1, last)
+    if stop is not None:
+        first, last = (stop[1], last) if down else (first, stop[1])
+    return {"first": first, "last": last}
 
 
 def _along(
-    connection: Connection, ids: "Select[Any]", order: tuple[str, bool], after: Key | None, stop: Key | None
+    connection: Connection,
+    ids: "Select[Any]",
+    order: tuple[str, bool],
+    after: Key | None,
+    stop: Key | None,
+    bounds: dict[str, int],
 ) -> Iterator[int]:
-    """Ids between two places of an order, fetched as they are wanted."""
+    """Ids between two places of an order, fetched as they are wanted. bounds: which completions are listed by their words."""
     (column,), down = ids.selected_columns, order[1]
-    for mark, is_start in ((after, True), (stop, False)):
-        if mark is not None:
-            past, behind = (column < mark[1], column >= mark[1]) if down else (column > mark[1], column <= mark[1])
-            ids = ids.where(past if is_start else behind)
-    yield from connection.execute(ids.order_by(column.desc() if down else column)).scalars()
+    first, last = _between(after, stop, down).values()
+    ids = ids.where(column.between(first, last)).order_by(column.desc() if down else column)
+    yield from connection.execute(ids, bounds).scalars()
 
 
 def _asked(connection: Connection, query: "Select[Any]", row: FromClause, ids: Iterator[int], limit: int) -> list[Key]:
     """The first `limit` of the ids, in their order, of which the query's conditions are true."""
     found: list[Key] = []
-    size = 2 * limit
+    size, seen = limit, 0
     while len(found) < limit and (portion := list(islice(ids, size))):
-        wanted = query.where(row.c.id.in_(portion)).limit(limit - len(found))
-        found += [(each[0], each[1]) for each in connection.execute(wanted)]
-        size = min(4 * size, 4_000)
+        missing = limit - len(found)
+        found += [(each[0], each[1]) for each in connection.execute(query.where(row.c.id.in_(portion)).limit(missing))]
+        seen += len(portion)
+        size = min(4_000, 10 + (limit - len(found)) * seen // max(1, len(found)))
     return found
 
 
@@ -333,8 +365,8 @@ def _asked(connection: Connection, query: "Select[Any]", row: FromClause, ids: I
 
 
 def _every(connection: Connection, table: Table, filter_: Filter) -> list[int]:
-    rule = _rule(connection, table, filter_, counting=True, whole=True)
-    row = table.alias("r")
+    rule = _rule(connection, table, filter_, whole=True)
+    row = named(table, "r")
     plain, query = unindexed(row, connection.dialect.name), select(row.c.id)
     if rule.source is not None and rule.source.size < CAP:
         query = query.where(rule.holds_still(plain), row.c.id.in_(rule.source.ids))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, column, func, literal_column, select, table
+from sqlalchemy import BigInteger, ColumnElement, column, func, literal_column, select, table
 from sqlalchemy.sql import Select
 
 from ramify.errors import InputError
@@ -64,9 +64,9 @@ def _tsquery(terms: Sequence[Term]) -> str:
 def matching(dialect: str, index: str, source: str, terms: Sequence[Term]) -> "Select[tuple[int]]":
     """Ids of the rows of `source` that match; `index` is the full-text index over it."""
     if dialect == "sqlite":
-        words = table(index, column("rowid", Integer))
+        words = table(index, column("rowid", BigInteger))
         return select(words.c.rowid.label("id")).where(literal_column(index).op("MATCH")(_fts5(terms)))
-    rows = table(source, column("id", Integer), column("words"))
+    rows = table(source, column("id", BigInteger), column("words"))
     return select(rows.c.id).where(rows.c.words.op("@@")(tsquery(terms)))
 
 
@@ -81,7 +81,7 @@ def matching_row(dialect: str, source: str, query: str, row_id: "ColumnElement[i
     On SQLite the text itself is read: an index lookup for one row walks over all rows that have the word, 4 ms where 18,000 have.
     """
     # Under a name of its own: the row that asks may be of the same table.
-    rows = table(source, column("id", Integer), column("words"), *(column(name) for name in SEARCHED[source])).alias("w")
+    rows = table(source, column("id", BigInteger), column("words"), *(column(name) for name in SEARCHED[source])).alias("w")
     if dialect == "sqlite":
         whole = " || ' ' || ".join(f"w.{name}" for name in SEARCHED[source])
         found = func.contains_words(literal_column(whole), query) == 1
