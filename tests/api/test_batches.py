@@ -1,6 +1,7 @@
 """Batches over HTTP: the official openai client unmodified, and LLM Engine's routes; a crash of the server in between."""
 
 import json
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from openai import BadRequestError, NotFoundError, OpenAI
 from tests.api.listening import TOKEN, Live, listening
 from tests.api.serving_process import KEY, serving
 
+from forked_ramify import Zygote
 from ramify import Completion
 from ramify.api.app import create_app
 from ramify.data_types import CreateBatchCompletionsModelConfig, CreateBatchCompletionsRequestContent, ToolConfig
@@ -288,19 +290,21 @@ def test_a_server_without_a_workspace_says_what_is_missing(load: Callable[[str],
 
 
 @pytest.mark.slow
-def test_a_server_that_was_killed_goes_on_with_its_batch_when_it_starts_again(tmp_path: Path) -> None:
+def test_a_server_that_was_killed_goes_on_with_its_batch_when_it_starts_again(zygote: Zygote, tmp_path: Path) -> None:
     Database.open(tmp_path / "w.ramify").close()
     arguments = ("--workspace", str(tmp_path / "w.ramify"))
     rows = b"".join(line(i, chat(f"Name {i}", max_tokens=24, min_tokens=24)) for i in range(200))
-    with serving(tmp_path, arguments) as first, OpenAI(base_url=f"{first.url}/v1", api_key=KEY) as client:
+    with serving(zygote, tmp_path, arguments) as first, OpenAI(base_url=f"{first.url}/v1", api_key=KEY) as client:
         uploaded = client.files.create(file=("in.jsonl", rows), purpose="batch")
         made = client.batches.create(input_file_id=uploaded.id, endpoint="/v1/chat/completions", completion_window="24h")
         deadline = time.monotonic() + 60
         while client.batches.retrieve(made.id).request_counts.completed < 20:  # type: ignore[union-attr]
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        first.process.kill()
-    with serving(tmp_path, arguments) as second, OpenAI(base_url=f"{second.url}/v1", api_key=KEY) as client:
+        first.process.send_signal(signal.SIGKILL)
+        first.process.wait(20)
+    (tmp_path / "stderr").unlink()  # which says where the first one was
+    with serving(zygote, tmp_path, arguments) as second, OpenAI(base_url=f"{second.url}/v1", api_key=KEY) as client:
         batch = ended(client, made.id)
         assert (batch.status, batch.request_counts.completed) == ("completed", 200)
         assert [each["custom_id"] for each in lines_of(client, batch.output_file_id)] == [f"row-{i}" for i in range(200)]
