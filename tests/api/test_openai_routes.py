@@ -435,14 +435,17 @@ def test_metrics_count_what_was_asked_and_made(live: Live) -> None:
         return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
 
     before = read()
+    assert refused(live, COMPLETIONS, prompt="x", max_tokens=3, logit_bias={"500000": 30})[0] == 400
     post(live, COMPLETIONS, prompt=[3, 4, 5], n=2, max_tokens=7, ignore_eos=True)
     after = read()
     grown = {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name, 0)}
     assert grown['ramify_prompt_tokens_total{model="tiny"}'] == 3
     assert grown['ramify_generated_tokens_total{model="tiny"}'] == 14
     assert grown['ramify_completions_total{finish_reason="length",model="tiny"}'] == 2
+    assert grown['ramify_request_errors_total{model="tiny",status="400"}'] == 1
+    assert 'ramify_completions_total{finish_reason="error",model="tiny"}' not in grown
     assert grown['ramify_forward_passes_total{model="tiny"}'] == 7
     assert grown['ramify_time_to_first_token_seconds_count{model="tiny"}'] == 1
-    assert grown['ramify_request_seconds_count{model="tiny"}'] == 1
+    assert grown['ramify_request_seconds_count{model="tiny"}'] == 2
     assert after['ramify_completions_running{model="tiny"}'] == after['ramify_completions_waiting{model="tiny"}'] == 0
     assert after['ramify_engine_up{model="tiny"}'] == 1

@@ -184,12 +184,16 @@ def test_a_lora_folder_is_its_base_with_the_adapter_laid_over(tmp_path: Path) ->
         torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_an_adapter_changes_the_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_template_and_the_precision_change_the_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAMIFY_HOME", str(tmp_path))
     spoilt = Path(shutil.copytree(models_made_here.folder("llama"), tmp_path / "model"))
     with ramify.load(str(spoilt)) as one:
         first = one.info.fingerprint
         assert one.complete([5, 6], max_new_tokens=1).fingerprint == first
+    with ramify.load(str(spoilt), precision="float32") as same:
+        assert same.info.fingerprint == first
+    with ramify.load(str(spoilt), precision="bfloat16") as rounded:
+        assert rounded.info.fingerprint != first
     config = json.loads((spoilt / "tokenizer_config.json").read_text())
     config["chat_template"] = "{% for m in messages %}{{ m.content }}{% endfor %}"
     (spoilt / "tokenizer_config.json").write_text(json.dumps(config))

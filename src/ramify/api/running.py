@@ -170,7 +170,7 @@ class Run:
         self._timer.cancel()
         self._server.metrics.request_s.labels(self.name).observe(time.monotonic() - self.began)
         unfinished = sum(_rows(part.config) for i, part in enumerate(self.parts) if i not in self._counted)
-        if unfinished:
+        if unfinished and (self._ready or not self._failed):  # what was refused was not a completion yet
             self._server.metrics.completions.labels(self.name, "error" if self._failed else "cancelled").inc(unfinished)
         for handle in self._handles:
             handle.cancel()

@@ -71,12 +71,13 @@ def load(
     folder = Registry(settings).resolve(
         name, adapter=adapter, revision=revision, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code
     )
+    precision = precision or settings.precision
     backend = TransformersBackend.load(
         folder,
         name=name,
-        fingerprint=fingerprint(folder, settings=settings).id,
+        fingerprint=fingerprint(folder, settings=settings, precision=precision).id,
         device=device or settings.device,
-        precision=precision or settings.precision,
+        precision=precision,
     )
     return Model(backend, chat=ChatTemplate(backend.codec) if backend.codec.chat_template else None)
 

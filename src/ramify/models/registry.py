@@ -70,11 +70,16 @@ class Fingerprint:
     template: str | None = None
     adapter: str | None = None
     generation_config: str | None = None
+    precision: str | None = None
+    """By its own name, not hashed; None for float32 and for what the weights say themselves."""
 
     @property
     def id(self) -> str:
         """All parts in one: 16 hexadecimal digits."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        parts = asdict(self)
+        if self.precision is None:  # as versions that did not know of it had it
+            del parts["precision"]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Registry:
@@ -327,8 +332,8 @@ def _stored(entry: Entry) -> dict[str, Any]:
     return {key: value for key, value in asdict(entry).items() if key != "endpoint" or value is not None}
 
 
-def fingerprint(folder: ModelFolder | GGUFFile, *, settings: Settings | None = None) -> Fingerprint:
-    """Hash a model's files.
+def fingerprint(folder: ModelFolder | GGUFFile, *, settings: Settings | None = None, precision: str | None = None) -> Fingerprint:
+    """Hash a model's files. precision: in which it is loaded, where that changes what it says.
 
     Hashes of weights are kept in the data folder by (path, size, time of change), so a second call is quick.
     """
@@ -349,6 +354,7 @@ def fingerprint(folder: ModelFolder | GGUFFile, *, settings: Settings | None = N
         template=_combined(template, cache) if template else _inline_template(folder.tokenizer_path),
         adapter=_combined(adapter, cache) if adapter else None,
         generation_config=_of_json(folder.generation_config) if folder.generation_config else None,
+        precision=None if precision == "float32" else precision,
     )
     cache.save()
     return made
