@@ -7,7 +7,7 @@ each of them `Run.close` gives back everything at once: the places in the queue,
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -34,6 +34,8 @@ T = TypeVar("T")
 Ids = tuple[tuple[int, ...], tuple[int, ...]]
 """The ids of prompt and prefill together, and those of the prefill."""
 
+AT_ONCE_CHARACTERS = 2_000
+"""Up to here a prompt is tokenized sooner than a thread is woken."""
 LARGE_CHARACTERS = 50_000
 
 _SMALL = ThreadPoolExecutor(4, "ramify-prepare")
@@ -62,7 +64,7 @@ class Part:
     """One prompt of a request, and what to make of it."""
 
     encode: Callable[[Model], Ids]
-    """Run off the event loop; raises InputError for a prompt that cannot be used."""
+    """Run off the event loop where it may take long; raises InputError for a prompt that cannot be used."""
     characters: int
     """About how long the prompt is."""
     config: GenerationConfig | None
@@ -205,7 +207,10 @@ class Run:
     async def _prepare(self) -> Model:
         self._model = model = await self._server.models.aget(self.name)
         longest = sum(part.characters for part in self.parts)
-        self._ready = await off_loop(longest, partial(self._checked, model))
+        if len(self.parts) == 1 and _is_short(self.parts[0]):
+            self._ready = self._checked(model)
+        else:
+            self._ready = await off_loop(longest, partial(self._checked, model))
         request = next((request for _, request in self._ready if request is not None), None)
         if request is not None and request.config.constrained:
             loop = asyncio.get_running_loop()
@@ -390,6 +395,17 @@ async def _all(tasks: Sequence["asyncio.Task[None]"]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+_PLAIN = GenerationConfig()
+
+
+def _is_short(part: Part) -> bool:
+    """Whether neither the prompt nor any setting (a bias, bans, a schema) can be long."""
+    settings = () if part.config is None else vars(part.config).items()
+    return part.characters <= AT_ONCE_CHARACTERS and all(
+        not isinstance(value, Collection) or value == getattr(_PLAIN, name) for name, value in settings
+    )
 
 
 def _rows(config: GenerationConfig | None) -> int:

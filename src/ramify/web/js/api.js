@@ -131,9 +131,11 @@ export const api = {
   tokens: (id, query = {}) => get(`/api/completions/${id}/tokens`, query),
   /** @returns {Promise<T.Candidates>} */
   next: (id, query, signal) => get(`/api/completions/${id}/next`, query, signal),
-  /** @returns {Promise<T.Tokens>} */
+  /** @returns {Promise<T.Quality>} */
   quality: (id, body) => post(`/api/completions/${id}/quality`, body),
+  /** @returns {Promise<T.QualityFacts>} */
   qualityFacts: () => get("/api/quality"),
+  /** @returns {Promise<T.Tokens>} */
   score: (id, body) => post(`/api/completions/${id}/score`, body),
   deleteCompletion: (id) => remove(`/api/completions/${id}`),
 
