@@ -229,3 +229,15 @@ def test_a_fingerprint_needs_no_writable_home(model: Path, tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     nowhere = Settings(home=tmp_path / "file" / "home")
     assert fingerprint(resolve(model), settings=nowhere).id == fingerprint(resolve(model), settings=nowhere).id
+
+
+@pytest.mark.parametrize("name", ["x" * 10_000, "a/" + "x" * 10_000, "~nobody/x", "a\0b"])
+def test_a_name_that_no_file_can_have_is_not_found(settings: Settings, name: str) -> None:
+    with pytest.raises(ModelNotFoundError):
+        Registry(settings).resolve(name)
+
+
+@pytest.mark.parametrize("name", ["gguf:" + "x" * 10_000, "x" * 300 + ".gguf"])
+def test_a_gguf_file_that_cannot_be_is_not_found(settings: Settings, name: str) -> None:
+    with pytest.raises(ModelNotFoundError):
+        Registry(settings).gguf(name)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ramify.errors import InputError, ModelNotFoundError
+from ramify.models.places import place_of
 
 __all__ = ["PREFIX", "GGUFFile", "is_gguf", "read"]
 
@@ -79,7 +80,7 @@ def is_gguf(target: str) -> bool:
         return True
     if target.startswith("hf:") or not target:
         return False
-    folder = Path(target).expanduser()
+    folder = place_of(target)
     return folder.is_dir() and not (folder / "config.json").is_file() and any(folder.glob("*.gguf"))
 
 
@@ -101,7 +102,7 @@ def _find(target: str) -> Path:
     text = target.removeprefix(PREFIX)
     if not text:
         raise ModelNotFoundError(f"{target!r} names no file; give gguf:PATH, such as gguf:models/story-q8_0.gguf")
-    path = Path(text).expanduser()
+    path = place_of(text)
     if path.is_dir():
         return _only_one(path, target)
     if path.is_file():

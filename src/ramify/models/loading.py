@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ramify.errors import InputError, ModelNotFoundError, UnsafeModelError, UnsupportedError
+from ramify.models.places import place_of
 
 __all__ = ["ModelFolder", "defaults_of", "eos_token_ids", "resolve"]
 
@@ -127,7 +128,7 @@ def _find(name: str | Path, revision: str | None, *, allow_pickle: bool, trust_r
     if not text.strip():
         raise ModelNotFoundError("the model's name is empty; give a folder, a registered name, or a hub name such as hf:org/name")
     forced = text.startswith("hf:")
-    path = Path(text).expanduser()
+    path = place_of(text)
     if not forced and path.exists():
         if revision is not None:
             raise InputError(f"revision={revision!r} was given for the folder {text!r}; only hub names have revisions")

@@ -25,6 +25,7 @@ from ramify.models.endpoints import PROVIDERS, Endpoint
 from ramify.models.gguf_files import GGUFFile
 from ramify.models.kept_files import locked, replace_json
 from ramify.models.loading import ModelFolder
+from ramify.models.places import place_of
 from ramify.settings import Settings
 
 __all__ = ["BUILT_IN", "NAME", "Entry", "Fingerprint", "Registry", "check_name", "fingerprint", "is_remote"]
@@ -110,13 +111,7 @@ class Registry:
             return Entry(name=name, target=_remote(name), endpoint=_spoken(name, Endpoint()))
         if name.startswith(OLLAMA):
             raise _of_ollama(name)
-        if (
-            name.startswith("hf:")
-            or gguf_files.is_gguf(name)
-            or "/" in name
-            or os.sep in name
-            or Path(name).expanduser().exists()
-        ):
+        if name.startswith("hf:") or gguf_files.is_gguf(name) or "/" in name or os.sep in name or place_of(name).exists():
             return Entry(name=name, target=name)
         alike = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, alike))}? " if alike else ""
@@ -248,7 +243,7 @@ class Registry:
             return f"{gguf_files.PREFIX}{gguf_files.read(text).path}"
         if text.startswith(OLLAMA):
             raise _of_ollama(text)
-        path = Path(text).expanduser()
+        path = place_of(text)
         if not text.startswith("hf:") and path.exists():
             return str(path.resolve())
         if text in BUILT_IN:
