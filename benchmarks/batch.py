@@ -81,13 +81,16 @@ class Watch:
         while not self._over.wait(SAMPLED_S):
             self._samples.append((self.done, process.memory_info().rss / 2**20, self.kept_bytes() / 2**20))
 
-    def by_tenths(self) -> list[tuple[float, float]]:
-        """Resident MiB and MiB of keys and values in each tenth of the rows; NaN where no sample fell into it."""
-        found = []
+    def by_tenths(self) -> list[tuple[float, float] | None]:
+        """Resident MiB and MiB of keys and values in each tenth of the rows; None where no sample fell into it."""
+        found: list[tuple[float, float] | None] = []
         for tenth in range(10):
-            inside = [each[1:] for each in self._samples if each[0] and min(9, each[0] * 10 // self.rows) == tenth]
-            found.append(tuple(map(statistics.median, zip(*inside, strict=True))) if inside else (float("nan"),) * 2)
-        return found  # type: ignore[return-value]
+            inside = [each for each in self._samples if each[0] and min(9, each[0] * 10 // self.rows) == tenth]
+            medians = (
+                (statistics.median(each[1] for each in inside), statistics.median(each[2] for each in inside)) if inside else None
+            )
+            found.append(medians)
+        return found
 
 
 def highest_mib() -> float:
@@ -262,7 +265,7 @@ def row(name: str, prompts: list[str]) -> None:
     process.join()
     rows, tokens = len(prompts) / found["wall_s"], found["tokens"] / found["wall_s"]
     cpu = 1000 * found["cpu_s"] / len(prompts)
-    tenths = ", ".join(f"{resident:.0f} ({kept:.0f})" for resident, kept in found["tenths"])
+    tenths = ", ".join("–" if each is None else f"{each[0]:.0f} ({each[1]:.0f})" for each in found["tenths"])
     print(
         f"| {name} | {len(prompts)} | {rows:.1f} | {tokens:.0f} | {cpu:.1f} | {found['highest_mib']:.0f} | {tenths} |", flush=True
     )

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 from recipes.tiny.build import PACKAGE_FOLDER, commands, install
 from recipes.tiny.chores import chore, drill
-from recipes.tiny.copies import write_copies
+from recipes.tiny.copies import maker_of_words, write_copies
 from recipes.tiny.evaluate import (
     JSON_ANSWER,
     JSON_PROMPT,
@@ -26,6 +26,8 @@ from recipes.tiny.payments import SYSTEM, answer, payment
 from recipes.tiny.plots import PLOTS
 from recipes.tiny.stories import STORYTELLER, Hero, article, story, story_pair
 from recipes.tiny.words import CURRENCIES, HELD_OUT_ANIMALS, HELD_OUT_NAMES, held_out_payment, invented_kind
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 STORIES = [
     f"Once upon a time, there was a little {kind} named Tom. Tom liked to run. One day, Tom met number {n}. They were happy."
@@ -248,6 +250,14 @@ def test_rows_to_copy_are_made_of_all_pieces_and_hold_nothing_held_out(tmp_path:
             assert name in told["content"]
         elif not told["content"].startswith("{"):
             assert asked["content"].endswith(told["content"])
+
+
+def test_no_word_to_copy_holds_what_is_held_out(tmp_path: Path) -> None:
+    Tokenizer(WordLevel({"yak": 0, "▁lu": 1, "na": 2, "dog": 3}, unk_token="dog")).save(str(tmp_path / "tokenizer.json"))
+    make = maker_of_words(tmp_path, random.Random(0))
+    made = {make() for _ in range(300)}
+    assert {"dog", "lu"} & made
+    assert [word for word in made if "yak" in word or "luna" in word] == []
 
 
 def test_a_model_too_large_for_the_package_is_refused(tmp_path: Path) -> None:

@@ -91,10 +91,10 @@ def complete(
 
     if is_remote(model):
         options.refuse_loading(model, how | {"model_defaults": model_defaults})
-        from ramify.cli.complete_far import complete_far
+        from ramify.cli.complete_remote import complete_remote
 
         shown = {"stream": stream, "as_json": as_json, "numbers": numbers, "quiet": quiet}
-        complete_far(model, given, config, prefill=prefill, logprobs=logprobs, **shown)
+        complete_remote(model, given, config, prefill=prefill, logprobs=logprobs, **shown)
         return
     with options.open_model(model, **how) as loaded:
         if model_defaults:

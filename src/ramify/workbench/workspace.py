@@ -12,6 +12,7 @@ from ramify.errors import InputError, UnsupportedError
 from ramify.exchange.duplicates import DuplicateReport, find_duplicates
 from ramify.exchange.exporting import ExportReport, export
 from ramify.exchange.importing import ImportOptions, ImportReport, import_files
+from ramify.exchange.planning import CountTokens
 from ramify.exchange.readiness import Readiness, readiness
 from ramify.exchange.templates import ExportTemplate, named_template
 from ramify.models.base import TextCodec
@@ -24,7 +25,6 @@ from ramify.store.records import (
     FacetRecord,
     LogprobsRecord,
     PreferenceRecord,
-    Prompt,
     SampleRecord,
 )
 from ramify.workbench import editing, generation, scoring
@@ -345,8 +345,9 @@ class Workspace:
         """Samples or completions that are like each other: measure, near, of."""
         return find_duplicates(self.database, **options)
 
-    def _count_tokens(self, model: str, prompt: Prompt, text: str) -> int:
-        return token_counter(lambda name: self._local(name, None, "counting tokens"))(model, prompt, text)
+    @property
+    def _count_tokens(self) -> CountTokens:
+        return token_counter(lambda name: self._local(name, None, "counting tokens"))
 
     # What was meant.
 

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from ramify.models.remote import Remote
     from ramify.models.remote_answers import RemoteAlternative, RemoteCompletion, RemoteToken
 
-__all__ = ["complete_far"]
+__all__ = ["complete_remote"]
 
 
-def complete_far(
+def complete_remote(
     name: str,
     prompt: Any,
     config: "GenerationConfig",
