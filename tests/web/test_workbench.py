@@ -46,6 +46,8 @@ def test_many_samples_are_filtered_and_changed_at_once(open_page: Callable[..., 
     bulk = page.get_by_role("toolbar", name="Selected samples")
     bulk.get_by_role("button", name="Archive").click()
     wait_for(page, lambda: studio.get("/api/samples/count", group="many")["count"] == 208, "two archived")
+    expect(bulk).to_have_count(0)  # the page knows it too, and shows the list without them
+    expect(page.get_by_role("status").filter(has_text="208 samples")).to_be_visible()
     boxes.nth(0).check()
     bulk.get_by_role("button", name="Select all 208").click()
     expect(bulk).to_contain_text("208 selected")
