@@ -109,7 +109,8 @@ class Branch:
             raise InputError(f"cannot fork at token {at}; this branch has {length} tokens after its prompt (0 to {length})")
         other = Branch(self.model, self._ids[: self.prompt_length + at], self.prompt_length)
         other._logits = self._logits if at == length else None
-        other._trunk = self.model.on_engine(lambda: self._share(other._ids, other._branches)).result()
+        shared = len(other._ids)
+        self.model.on_engine(lambda: self._share_with(other, shared))  # before what is asked of either later: calls have an order
         return other
 
     def complete(self, config: GenerationConfig | None = None, *, logprobs: int | None = 0, **fields: Any) -> CompletionResult:
@@ -161,9 +162,10 @@ class Branch:
         (answer,) = yield [Extension(self._trunk, self._ids[self._trunk.length :])]
         return answer.logits[-1].clone()
 
-    def _share(self, ids: Sequence[int], into: Branches) -> Trunk | None:
-        """On the engine's thread: what of `ids` this branch has computed, as a branch of `into`."""
-        return None if self._trunk is None else into.fork(self._trunk, min(self._trunk.length, len(ids)))
+    def _share_with(self, other: "Branch", length: int) -> None:
+        """On the engine's thread: give a fork what this branch has computed of its first `length` tokens."""
+        if self._trunk is not None and other._finalizer.alive:
+            other._trunk = other._branches.fork(self._trunk, min(self._trunk.length, length))
 
     def _remember(self) -> None:
         """On the engine's thread: leave what was computed to the requests that come."""

@@ -269,11 +269,14 @@ def _decode(plan: BatchPlan, layer: int, query: Tensor, scale: float) -> Tensor:
         if level.order is not None:  # what a row without a part here gets: nothing, with no weight
             found.append(torch.zeros((1, kv_heads, group, width)))
             logs.append(torch.full((1, kv_heads, group), -torch.inf))
-        out, weight = torch.cat(found), torch.cat(logs)
+        out, weight = (found[0], logs[0]) if len(found) == 1 else (torch.cat(found), torch.cat(logs))
         outs.append(out if level.order is None else out[level.order])
         weights.append(weight if level.order is None else weight[level.order])
     if len(outs) == 1:
         return outs[0].reshape(rows, heads, width)
+    if len(outs) == 2:  # the softmax of two, in a third of the operations
+        share = torch.sigmoid(weights[1] - weights[0]).unsqueeze(-1)
+        return torch.lerp(outs[0], outs[1], share).reshape(rows, heads, width)
     shares = torch.softmax(torch.stack(weights), dim=0).unsqueeze(-1)
     return (shares * torch.stack(outs)).sum(0).reshape(rows, heads, width)
 

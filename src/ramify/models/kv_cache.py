@@ -1,9 +1,9 @@
 """The keys and values of branches: runs of tokens, shared by every branch that passes through them.
 
 A branch is a path of (segment, tokens used). Forking copies the path, never the tensors. Only the last segment of a path
-grows, and only while no other branch looks at it; otherwise a short tail is copied and a long one is left shared with a new
-segment behind it. So beams, which fork at every token, copy a few tokens a step instead of growing a chain of one-token
-segments.
+grows. Where other branches look at it too, the first to go on from a short tail's end has the room behind it, and for others
+it is copied; a long tail is left shared with a new segment behind it. So beams, which fork at every token, copy a few tokens
+a step instead of growing a chain of one-token segments.
 """
 
 from dataclasses import dataclass
@@ -113,6 +113,8 @@ class KVCache:
             segment, used = branch.path[-1]
             if segment.refs == 1:
                 segment.length = used  # nobody else sees what lay beyond
+            elif used == segment.length < COPY_BELOW_TOKENS and used + count <= segment.capacity:
+                pass  # nobody has gone on from there: the first who does has the room behind it, the others copy
             elif used < COPY_BELOW_TOKENS:
                 segment = self._copy_tail(segment, used, used + count)
                 self._release(branch.path[-1][0])

@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ramify.decoding.config import GenerationConfig
-from ramify.decoding.logprobs import entropy, top
 from ramify.decoding.pipeline import Row
 from ramify.engine.branch import Branch
 from ramify.engine.model import Model
@@ -16,6 +16,8 @@ from ramify.engine.requests import GenerationRequest
 from ramify.errors import InputError
 
 __all__ = ["Next", "next_after", "next_of"]
+
+_Values = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,38 +56,45 @@ def next_of(
     """
     if not 1 <= k <= 10_000:
         raise InputError(f"k is {k}; it must be from 1 to 10,000")
-    raw = torch.log_softmax(logits.double(), dim=-1)
+    raw: _Values = torch.log_softmax(logits.double(), dim=-1).cpu().numpy()
     spelt, ends = model.codec.literal_bytes, set(model.info.eos_token_ids)
-    if search is None:
-        best_ids, best = (each[0].tolist() for each in top(raw.unsqueeze(0), min(k, len(raw))))
-        likeliest = {token_id for token_id, value in zip(best_ids, best, strict=True) if value > -math.inf}
-        chosen = sorted({*likeliest, *ends, *also})
-    else:
-        chosen = _spelt_with(search, raw, spelt, k)
-    values: list[float] = raw[chosen].tolist()
-    ranks: list[int] = (1 + len(raw) - torch.searchsorted(raw.sort().values, raw[chosen], right=True)).tolist()
-    # Best first, the lowest id first among equals.
-    shown = sorted(zip(chosen, values, ranks, strict=True), key=lambda each: (-each[1], each[0]))
-    ids = [token_id for token_id, _, _ in shown]
-    probabilities = torch.softmax(logits.double(), dim=-1).float()[ids].tolist()
-    after = None if processed is None else torch.log_softmax(processed.double(), dim=-1)[ids].tolist()
+    ordered = np.sort(raw)
+    chosen = [*_likeliest(raw, ordered, k), *ends, *also] if search is None else _spelt_with(search, raw, spelt, k)
+    ids = np.unique(np.array(chosen, dtype=np.int64))
+    ids = ids[np.argsort(-raw[ids], kind="stable")]  # best first, the lowest id first among equals
+    values, token_ids = raw[ids], ids.tolist()
+    probabilities: list[float] = np.exp(values).astype(np.float32).tolist()
+    after = None if processed is None else torch.log_softmax(processed.double(), dim=-1)[token_ids].tolist()
     return Next(
-        token_ids=ids,
-        texts=[spelt[token_id].decode("utf-8", errors="replace") for token_id in ids],
-        logprobs=[value for _, value, _ in shown],
+        token_ids=token_ids,
+        texts=[spelt[token_id].decode("utf-8", errors="replace") for token_id in token_ids],
+        logprobs=values.tolist(),
         probabilities=probabilities,
         processed=after,
-        ranks=[place for _, _, place in shown],
-        ends=[token_id in ends for token_id in ids],
+        ranks=(1 + len(raw) - np.searchsorted(ordered, values, side="right")).tolist(),
+        ends=[token_id in ends for token_id in token_ids],
         others=max(0.0, 1.0 - math.fsum(probabilities)),
-        entropy=float(entropy(raw.float().unsqueeze(0))[0]),
+        entropy=_entropy(raw),
     )
 
 
-def _spelt_with(text: str, raw: Tensor, spelt: Sequence[bytes], k: int) -> list[int]:
+def _likeliest(raw: _Values, ordered: _Values, k: int) -> list[int]:
+    """The k likeliest tokens that can be said; of equals at the bound those of the lowest ids. ordered: raw, ascending."""
+    bound = max(ordered[-min(k, len(raw))], np.finfo(raw.dtype).min)
+    above = np.flatnonzero(raw > bound)
+    return [*above.tolist(), *np.flatnonzero(raw == bound)[: k - len(above)].tolist()]
+
+
+def _entropy(raw: _Values) -> float:
+    """In nats; what cannot be said adds nothing."""
+    said = raw[np.isfinite(raw)]
+    return max(0.0, -float(np.exp(said) @ said))
+
+
+def _spelt_with(text: str, raw: _Values, spelt: Sequence[bytes], k: int) -> list[int]:
     """The k likeliest tokens that can be said and contain `text`."""
     found: list[int] = []
-    order = torch.argsort(raw, descending=True, stable=True)
+    order = np.argsort(-raw, kind="stable")
     for token_id, value in zip(order.tolist(), raw[order].tolist(), strict=True):
         if value == -math.inf or len(found) == k:
             break
@@ -98,7 +107,7 @@ def next_after(
     model: Model,
     prompt_ids: Sequence[int],
     generated_ids: Sequence[int],
-    config: GenerationConfig,
+    config: GenerationConfig | None,
     *,
     k: int = 20,
     search: str | None = None,
@@ -107,16 +116,18 @@ def next_after(
 ) -> Next:
     """What could come after a prompt (prefill included) and what was generated since; one forward pass of what is not in memory.
 
-    The processed numbers are those from which this config chose, or would have. branch: one that stands there already.
-    Raises what a request would.
+    The processed numbers are those from which this config chose, or would have; without one there are none. branch: one that
+    stands there already. Raises what a request would.
     """
-    request = model.request_of_ids(tuple(prompt_ids), (), config)
+    model._check_room(len(prompt_ids))
+    request = None if config is None else model.request_of_ids(tuple(prompt_ids), (), config)
     if branch is not None:
         logits = branch.logits()
     else:
         with Branch(model, (*prompt_ids, *generated_ids), len(prompt_ids)) as short:
             logits = short.logits()
-    return next_of(model, logits, _processed(model, request, logits, generated_ids), k=k, search=search, also=also)
+    processed = None if request is None else _processed(model, request, logits, generated_ids)
+    return next_of(model, logits, processed, k=k, search=search, also=also)
 
 
 def _processed(model: Model, request: GenerationRequest, logits: Tensor, generated_ids: Sequence[int]) -> Tensor | None:

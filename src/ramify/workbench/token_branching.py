@@ -83,7 +83,7 @@ class Picking:
         self._check_open()
         start = (*self.beginning.prompt_ids, *self.beginning.ids)
         new = self.branch.token_ids[len(self.beginning.ids) :]
-        return next_after(self.model, start, new, config or GenerationConfig(), k=k, search=search, branch=self.branch)
+        return next_after(self.model, start, new, config, k=k, search=search, branch=self.branch)
 
     def pick(self, token_id: int) -> None:
         """Append a token that the model could say."""
