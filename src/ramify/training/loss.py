@@ -14,7 +14,7 @@ from torch.nn.functional import linear
 
 from ramify.training.examples import IGNORED
 
-__all__ = ["CHUNK_BYTES", "masked_loss", "rows_at_once", "select_learned", "token_logprobs"]
+__all__ = ["CHUNK_BYTES", "masked_loss", "places_learned", "rows_at_once", "select_learned", "summed_loss", "token_logprobs"]
 
 CHUNK_BYTES = 64 << 20
 """Logits that exist at one time, in float32."""
@@ -25,9 +25,14 @@ def select_learned(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
     hidden: (B, T, D); labels: (B, T), -100 where only read. Returns (N, D) and (N,): hidden state t with label t + 1.
     """
-    targets = labels[:, 1:].reshape(-1)
-    keep = (targets != IGNORED).nonzero().squeeze(1)
-    return hidden[:, :-1].reshape(-1, hidden.shape[-1]).index_select(0, keep), targets.index_select(0, keep)
+    keep, targets = places_learned(labels)
+    return hidden.reshape(-1, hidden.shape[-1]).index_select(0, keep), targets
+
+
+def places_learned(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """(N,) the places that predict a learned token, in rows laid behind one another, and (N,) those tokens."""
+    row, place = (labels[:, 1:] != IGNORED).nonzero(as_tuple=True)
+    return row * labels.shape[1] + place, labels[row, place + 1]
 
 
 def masked_loss(
@@ -39,8 +44,15 @@ def masked_loss(
     at a time. Measured in float32.
     """
     selected, targets = select_learned(hidden, labels)
+    return summed_loss(selected, weight, targets, bias=bias, chunk=chunk), len(targets)
+
+
+def summed_loss(
+    selected: Tensor, weight: Tensor, targets: Tensor, *, bias: Tensor | None = None, chunk: int | None = None
+) -> Tensor:
+    """The same of hidden states and targets as `select_learned` gives them."""
     how = (chunk or rows_at_once(weight), torch.is_grad_enabled())
-    return _Loss.apply(selected, weight, bias, targets, *how), len(targets)  # type: ignore[no-untyped-call]
+    return _Loss.apply(selected, weight, bias, targets, *how)  # type: ignore[no-untyped-call,no-any-return]
 
 
 def token_logprobs(
