@@ -13,6 +13,7 @@ from ramify.training import blocks, projecting
 from ramify.training.batches import pack, pad
 from ramify.training.examples import Example
 from ramify.training.models import LoraConfig, add_adapter
+from ramify.training.norming import NormAgain
 from ramify.training.reader import Reader
 
 SHAPE = {
@@ -210,3 +211,22 @@ def test_the_way_back_is_gone_once_only() -> None:
 def test_a_batch_of_which_nothing_is_learned_has_no_loss() -> None:
     batch = pack([Example((5, 6, 7), (-100, -100, -100))])
     assert Reader(made("llama"), packing=True).loss(batch)[0].item() == 0.0
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_norm_computed_again_has_the_gradients_of_the_librarys(fused: bool) -> None:
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+    torch.manual_seed(0)
+    norm, x, gradient = LlamaRMSNorm(6), torch.randn(5, 6, requires_grad=True), torch.randn(5, 6)
+    norm.weight.data += 0.3 * torch.randn(6)
+    expected = norm(x)
+    expected.backward(gradient)
+    again = NormAgain(x.detach(), norm.weight.detach(), norm.variance_epsilon, torch.float32, fused=fused)
+    assert torch.allclose(again.normed, expected, atol=1e-6)
+    assert again.back(None, True, True) == (None, None)
+    of_x, of_weight = again.back(gradient, True, True)
+    assert of_x is not None
+    assert of_weight is not None
+    assert torch.allclose(of_x, x.grad, atol=1e-5)
+    assert torch.allclose(of_weight, norm.weight.grad, atol=1e-5)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import silu
 
+from ramify.training.norming import NormAgain, normed
 from ramify.training.projecting import WEIGHTS, project, with_gradients
 
 __all__ = ["FromHeads", "How", "ToHeads"]
@@ -45,29 +46,29 @@ class ToHeads(torch.autograd.Function):
         ctx: Any, x: Tensor, keep: Tensor | None, cosines: Tensor, sines: Tensor, how: How, norm: Tensor, *weights: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.set_materialize_grads(False)
-        normed, share = _normed(x, norm, how)
-        asking = normed if keep is None else normed.index_select(0, keep)
-        inputs, made, between = (asking, normed, normed), list[Tensor](), list[Tensor | None]()
+        every = normed(x, norm, how.epsilon, how.precision)
+        asking = every if keep is None else every.index_select(0, keep)
+        inputs, made, between = (asking, every, every), list[Tensor](), list[Tensor | None]()
         for i, given in enumerate(inputs):
             out, thin = project(given, _part(weights, i), how.scales[i])
             made.append(out.view(len(given), out.shape[1] // how.width, how.width))
             between.append(thin)
         turns = _turns(cosines, sines, keep)
         ctx.how = how
-        ctx.save_for_backward(x, share, keep, cosines, sines, norm, *between, *weights)
+        ctx.save_for_backward(x, keep, cosines, sines, norm, *between, *weights)
         return _turned(made[0], *turns[0]), _turned(made[1], *turns[1]), made[2]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         how: How = ctx.how
-        x, share, keep, cosines, sines, norm, *rest = ctx.saved_tensors
+        x, keep, cosines, sines, norm, *rest = ctx.saved_tensors
         between, weights = rest[:3], rest[3:]
         wants = ctx.needs_input_grad[6:]
         below = ctx.needs_input_grad[0] or ctx.needs_input_grad[5]
-        plain = _plain(x, share)
-        normed = (plain * norm).to(how.precision)
-        asking = normed if keep is None else normed.index_select(0, keep)
+        again = NormAgain(x, norm, how.epsilon, how.precision)
+        every = again.normed
+        asking = every if keep is None else every.index_select(0, keep)
         turns = _turns(cosines, sines, keep)
         of_normed: Tensor | None = None
         of_weights: list[Tensor | None] = []
@@ -83,7 +84,7 @@ class ToHeads(torch.autograd.Function):
                 gradient = gradient.flatten(1).to(how.precision)
                 apart = i == 0 and keep is not None
                 found, part = with_gradients(
-                    gradient, asking if i == 0 else normed, between[i], _part(weights, i), how.scales[i], _part(wants, i),
+                    gradient, asking if i == 0 else every, between[i], _part(weights, i), how.scales[i], _part(wants, i),
                     None if apart else of_normed, below=below,
                 )  # fmt: skip
                 if apart:
@@ -92,9 +93,9 @@ class ToHeads(torch.autograd.Function):
                     of_normed = found
             of_weights = [*part, *of_weights] if i == 0 else [*of_weights, *part]
         if of_asking is not None and keep is not None:
-            of_normed = torch.zeros_like(normed) if of_normed is None else of_normed
+            of_normed = torch.zeros_like(every) if of_normed is None else of_normed
             of_normed.index_add_(0, keep, of_asking)
-        of_x, of_norm = _norm_backward(of_normed, plain, share, norm, ctx.needs_input_grad[0], ctx.needs_input_grad[5])
+        of_x, of_norm = again.back(of_normed, ctx.needs_input_grad[0], ctx.needs_input_grad[5])
         return (None if of_x is None else of_x.to(x.dtype), None, None, None, None, of_norm, *of_weights)
 
 
@@ -109,13 +110,13 @@ class FromHeads(torch.autograd.Function):
         mixed = mixed.to(how.precision)
         out, out_thin = project(mixed, _part(weights, 0), how.scales[0])
         middle = x + out
-        normed, share = _normed(middle, norm, how)
-        gate, gate_thin = project(normed, _part(weights, 1), how.scales[1])
-        up, up_thin = project(normed, _part(weights, 2), how.scales[2])
-        del normed, out
+        every = normed(middle, norm, how.epsilon, how.precision)
+        gate, gate_thin = project(every, _part(weights, 1), how.scales[1])
+        up, up_thin = project(every, _part(weights, 2), how.scales[2])
+        del every, out
         down, down_thin = project(silu(gate).mul_(up), _part(weights, 3), how.scales[3])
         ctx.how, ctx.done = how, False
-        ctx.save_for_backward(mixed, middle, share, gate, up, norm, out_thin, gate_thin, up_thin, down_thin, *weights)
+        ctx.save_for_backward(mixed, middle, gate, up, norm, out_thin, gate_thin, up_thin, down_thin, *weights)
         return middle + down if down.dtype != middle.dtype else down.add_(middle)
 
     @staticmethod
@@ -125,7 +126,7 @@ class FromHeads(torch.autograd.Function):
         if ctx.done:
             raise RuntimeError("a step's way back can be gone once only")
         ctx.done = True
-        mixed, middle, share, gate, up, norm, *rest = ctx.saved_tensors
+        mixed, middle, gate, up, norm, *rest = ctx.saved_tensors
         between, weights = rest[:4], rest[4:]
         wants = ctx.needs_input_grad[4:]
         out = gradient.to(how.precision)
@@ -141,16 +142,15 @@ class FromHeads(torch.autograd.Function):
         torch.ops.aten.silu_backward.grad_input(of_gate, gate, grad_input=gate)
         of_gate = gate
         del of_product, active
-        plain = _plain(middle, share)
-        normed = (plain * norm).to(how.precision)
+        again = NormAgain(middle, norm, how.epsilon, how.precision)
         of_normed, of_ups = with_gradients(
-            of_up, normed, between[2], _part(weights, 2), how.scales[2], _part(wants, 2), below=True
+            of_up, again.normed, between[2], _part(weights, 2), how.scales[2], _part(wants, 2), below=True
         )
         of_normed, of_gates = with_gradients(
-            of_gate, normed, between[1], _part(weights, 1), how.scales[1], _part(wants, 1), of_normed, below=True
+            of_gate, again.normed, between[1], _part(weights, 1), how.scales[1], _part(wants, 1), of_normed, below=True
         )
-        del of_up, of_gate, normed
-        of_middle, of_norm = _norm_backward(of_normed, plain, share, norm, True, ctx.needs_input_grad[3])
+        del of_up, of_gate
+        of_middle, of_norm = again.back(of_normed, True, ctx.needs_input_grad[3])
         assert of_middle is not None
         of_middle = of_middle.add_(gradient).to(middle.dtype)
         of_mixed, of_outs = with_gradients(
@@ -162,33 +162,6 @@ class FromHeads(torch.autograd.Function):
 
 def _part(whole: Sequence[Any], i: int) -> Sequence[Any]:
     return whole[i * WEIGHTS : (i + 1) * WEIGHTS]
-
-
-def _normed(x: Tensor, norm: Tensor, how: How) -> tuple[Tensor, Tensor]:
-    """The RMS norm, and (N, 1) what each row was multiplied by, in float32."""
-    wide = x.float()
-    share = torch.linalg.vector_norm(wide, dim=1, keepdim=True).square_().div_(x.shape[1]).add_(how.epsilon).rsqrt_()
-    return (_plain(x, share) * norm).to(how.precision), share
-
-
-def _plain(x: Tensor, share: Tensor) -> Tensor:
-    """The norm before its weight, in x's type as the library has it."""
-    return (x * share).to(x.dtype)
-
-
-def _norm_backward(
-    gradient: Tensor | None, plain: Tensor, share: Tensor, norm: Tensor, of_x: bool, of_norm: bool
-) -> tuple[Tensor | None, Tensor | None]:
-    """Those of the norm's input and of its weight. `plain` is written over."""
-    if gradient is None:
-        return None, None
-    wide, gradient = plain.float(), gradient.float()
-    weight = (gradient * wide).sum(0).to(norm.dtype) if of_norm else None
-    if not of_x:
-        return None, weight
-    gradient = gradient * norm
-    along = torch.linalg.vecdot(gradient, wide, dim=1).div_(wide.shape[1]).unsqueeze(1)
-    return gradient.addcmul_(wide, along, value=-1).mul_(share), weight
 
 
 def _turns(cosines: Tensor, sines: Tensor, keep: Tensor | None) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

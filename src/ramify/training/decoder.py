@@ -164,8 +164,7 @@ class FrugalDecoder:
         query, key, value = ToHeads.apply(  # type: ignore[no-untyped-call]
             x, keep, cosines, sines, how, first.weight, *(part for each in weights[:3] for part in each[:4])
         )
-        attention = {"scale": float(layer.self_attn.scaling), "enable_gqa": query.shape[1] != key.shape[1]}
-        mixed = _attended(query, key, value, reaches, layout, square, attention)
+        mixed = _attended(query, key, value, reaches, layout, square, float(layer.self_attn.scaling))
         how = How(second.variance_epsilon, tuple(each[4] for each in weights[3:]), self._width, precision)
         if keep is not None:
             x = x.index_select(0, keep)
@@ -181,13 +180,12 @@ def _attended(
     reaches: Sequence[Reach],
     layout: Layout,
     square: tuple[int, int] | None,
-    how: dict[str, Any],
+    scale: float,
 ) -> Tensor:
     """query: (M, H, width); key, value: (N, G, width). Returns (M, H x width)."""
     if square is not None:
         heads = [each.view(*square, -1, each.shape[-1]).transpose(1, 2) for each in (query, key, value)]
-        keep = reaches[0].keep
-        made = scaled_dot_product_attention(*heads, attn_mask=keep, is_causal=keep is None, **how)
+        made = _mixed(*heads, reaches[0].keep, scale)
         return made.transpose(1, 2).flatten(2).flatten(0, 1)
     # Cut in one operation each: on the way back the pieces are laid behind one another again.
     asked = query.split([reach.queries for reach in reaches])
@@ -200,9 +198,19 @@ def _attended(
         if reach.begins >= 0:
             seen = [torch.cat([part[reach.begins], part[own]]) for part in (keys, values)]
         heads = [each.transpose(0, 1).unsqueeze(0) for each in (asked[own], *seen)]
-        made = scaled_dot_product_attention(*heads, attn_mask=reach.keep, is_causal=reach.keep is None, **how)
+        made = _mixed(*heads, reach.keep, scale)
         mixed.append(made[0].transpose(0, 1).reshape(reach.queries, -1))
     return torch.cat(mixed) if mixed else query.flatten(1)
+
+
+def _mixed(query: Tensor, key: Tensor, value: Tensor, keep: Tensor | None, scale: float) -> Tensor:
+    """(B, H, M, width) of queries, (B, G, N, width) of keys and values."""
+    grouped = query.shape[1] // key.shape[1]
+    if grouped > 1 and query.device.type != "cpu" and (keep is not None or query.dtype == torch.float32):
+        # Of the fast ways on an accelerator those that take a mask or float32 know no groups.
+        key, value = key.repeat_interleave(grouped, 1), value.repeat_interleave(grouped, 1)
+        grouped = 1
+    return scaled_dot_product_attention(query, key, value, keep, is_causal=keep is None, scale=scale, enable_gqa=grouped > 1)
 
 
 def _window(attention: Any) -> int | None:
