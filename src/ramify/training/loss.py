@@ -18,6 +18,8 @@ __all__ = ["CHUNK_BYTES", "masked_loss", "places_learned", "rows_at_once", "sele
 
 CHUNK_BYTES = 64 << 20
 """Logits that exist at one time, in float32."""
+ACCELERATOR_BYTES = 4 * CHUNK_BYTES
+"""The same on an accelerator, which small products leave idle."""
 
 
 def select_learned(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,7 +66,8 @@ def token_logprobs(
 
 def rows_at_once(weight: Tensor) -> int:
     """How many places have logits at one time, for an output projection (V, D)."""
-    return max(16, CHUNK_BYTES // (4 * weight.shape[0]))
+    size = CHUNK_BYTES if weight.device.type == "cpu" else ACCELERATOR_BYTES
+    return max(16, size // (4 * weight.shape[0]))
 
 
 def _precision(hidden: Tensor) -> torch.dtype:
