@@ -233,7 +233,9 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--completions", type=int, default=4, help="of each prompt, where rows share one")
     parser.add_argument("--lora", type=int, default=0, metavar="RANK", help="an adapter of this rank; 0: all weights are trained")
-    parser.add_argument("--sides", default="", help="only sides whose name holds one of these words, with commas")
+    parser.add_argument(
+        "--sides", default="", help="only sides whose name, less its commas, holds one of these, with commas between"
+    )
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--layers", type=int, default=24, help="fewer than the shape's 24: for a quick look")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
@@ -246,7 +248,7 @@ def main() -> None:
     context = multiprocessing.get_context("spawn")
     words = [word.strip().lower() for word in given.sides.split(",")]
     for name in SIDES:
-        if not any(word in name.lower() for word in words):
+        if not any(word in name.lower().replace(",", "") for word in words):
             continue
         queue = context.Queue()
         process = context.Process(target=_side, args=(name, given, queue))

@@ -202,10 +202,11 @@ def test_prompt_tokens_have_no_query_and_no_mlp_in_the_last_layer(monkeypatch: p
 
 
 def test_the_way_back_is_gone_once_only() -> None:
-    loss, _ = Reader(made("llama")).loss(pad(rows()))
-    loss.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="once only"):
-        loss.backward()
+    reader = Reader(made("llama"))
+    for loss in (reader.loss(pad(rows()))[0], reader.logprobs(pad(rows())).sum()):
+        loss.backward(retain_graph=True)
+        with pytest.raises(RuntimeError, match="once only"):
+            loss.backward()
 
 
 def test_a_batch_of_which_nothing_is_learned_has_no_loss() -> None:

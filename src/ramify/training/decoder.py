@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding as embed
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
@@ -99,6 +100,7 @@ class FrugalDecoder:
         self._decoder = model.model
         self._windows = [_window(layer.self_attn) for layer in self._decoder.layers]
         self._width = int(self._decoder.layers[0].self_attn.head_dim)
+        self._tied = model.get_output_embeddings().weight is self._decoder.embed_tokens.weight
 
     @classmethod
     def of(cls, model: Any) -> "FrugalDecoder | None":
@@ -106,6 +108,8 @@ class FrugalDecoder:
         if type(model).__name__ not in FAMILY or not type(model).__module__.startswith("transformers.models."):
             return None
         decoder = model.model
+        if type(decoder.embed_tokens) is not torch.nn.Embedding:
+            return None
         if decoder.rotary_emb.rope_type not in STILL_ROTATIONS or getattr(model.config, "attention_dropout", 0.0):
             return None
         for layer in decoder.layers:
@@ -124,7 +128,9 @@ class FrugalDecoder:
         else:
             rows, length = batch.token_ids.shape
             positions = torch.arange(length, device=ids.device).repeat(rows).unsqueeze(0)
-        x = self._decoder.embed_tokens(ids)
+        embedding = self._decoder.embed_tokens
+        # Tied, its gradient is added to the output projection's: few rows of it, and not a second one of the vocabulary's size.
+        x = embed(ids, embedding.weight, embedding.padding_idx, sparse=self._tied)
         precision = _precision(self._decoder.layers[0].input_layernorm.weight)
         with _no_autocast(ids.device.type):
             cosines, sines = (each[0] for each in self._decoder.rotary_emb(x, positions))

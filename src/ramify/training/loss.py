@@ -108,7 +108,10 @@ class _Loss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.gradients is None:
+            raise RuntimeError("a step's way back can be gone once only")
         made = [None if gradient is None else gradient.mul_(scale.to(gradient.dtype)) for gradient in ctx.gradients]
+        ctx.gradients = None  # nobody else holds them, so what is added to them is added in place
         return (*made, None, None, None)
 
 
