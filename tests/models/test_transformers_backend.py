@@ -54,6 +54,20 @@ def test_pieces_steps_and_forks_say_what_the_uncached_model_says(name: str) -> N
     assert ours.info.shares_trunks == (name not in ("bloom", "mamba"))
 
 
+def test_new_tokens_see_what_stands_before_them_through_a_mask_as_they_do_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = backend(models_made_here.folder("qwen2"))
+
+    def says() -> Tensor:
+        trunk = ours.root()
+        ours.extend([Extension(trunk, IDS[:20], 0)])
+        fork = ours.fork(trunk, 17)
+        return ours.extend([Extension(trunk, IDS[20:30], 10), Extension(fork, IDS[20:22], 2), Extension(ours.root(), IDS, 45)])[0]
+
+    masked = says()
+    monkeypatch.setattr(attention, "MOST_MASKED", 0)
+    torch.testing.assert_close(says(), masked, atol=1e-5, rtol=1e-5)
+
+
 def test_ids_without_a_token_have_no_probability() -> None:
     ours = backend(models_made_here.folder("qwen2"))
     assert (ours.info.vocab_size, ours.info.tokenizer_size) == (320, 300)

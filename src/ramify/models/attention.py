@@ -5,7 +5,7 @@ by several rows is read once, with all their queries folded into one call, and t
 Source of the merge: Juravsky et al. 2024, "Hydragen"; Dao et al. 2022, "FlashAttention" (the log-sum-exp of a block).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +17,9 @@ from ramify.models.kv_cache import KVBranch, KVCache, Segment
 __all__ = ["NAME", "BatchPlan", "attend", "register", "windows_seen"]
 
 NAME = "ramify_tree"
+
+MOST_MASKED = 2**15
+"""New tokens times the tokens that they see, up to which one call with a mask takes less than two and their merge."""
 
 _FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 
@@ -32,8 +35,46 @@ class _Row:
     start: int
     count: int
     past: int
-    path: list[tuple[Segment, int]] = field(default_factory=list)
-    """What the new tokens see in full: the path without the tokens of this forward."""
+    fresh: "_Fresh | None" = None
+    """What several new tokens see; known from the first layer on."""
+
+
+class _Fresh:
+    """What a row of several new tokens sees: the segment in which they stand, as far as each may look, and those before in full.
+
+    What stands before them in their own segment is seen in the same call through a mask, unless that is so much that a mask
+    would cost more than a second call.
+    """
+
+    __slots__ = ("_group", "_segment", "_span", "_views", "before", "mask")
+
+    def __init__(self, row: _Row, group: int) -> None:
+        """group: queries to a head of keys."""
+        *before, (segment, used) = row.branch.path
+        past = used - row.count
+        self.mask: Tensor | None = None
+        """(new tokens, seen tokens), 0 or -inf; None: as many are seen as are new."""
+        if past and row.count * used <= MOST_MASKED:
+            self.mask = torch.full((row.count, used), -torch.inf).triu_(past + 1)
+            past = 0
+        self.before = [*before, (segment, past)] if past else before
+        self._segment, self._span, self._group = segment, slice(past, used), group
+        block = segment.block
+        self._views = None if block is None else self._grouped(block.flatten(0, 1)).unbind(0)
+
+    def keys_values(self, layer: int) -> tuple[Tensor, Tensor]:
+        """(H_kv, H / H_kv, seen, D) each, those of one head of keys all the same memory."""
+        if self._views is not None:
+            return self._views[2 * layer], self._views[2 * layer + 1]
+        keys, values = self._segment.keys[layer], self._segment.values[layer]
+        assert keys is not None, "a layer was read before it was written"
+        assert values is not None
+        return self._grouped(keys), self._grouped(values)
+
+    def _grouped(self, stored: Tensor) -> Tensor:
+        """(..., H_kv, capacity, D) -> (..., H_kv, H / H_kv, seen, D)."""
+        seen = stored[..., self._span, :].unsqueeze(-3)
+        return seen.expand(*seen.shape[:-3], self._group, *seen.shape[-2:])
 
 
 class _Part:
@@ -83,10 +124,7 @@ class BatchPlan:
         for branch, count in zip(branches, counts, strict=True):
             past = branch.length
             cache.make_room(branch, count)
-            row = _Row(branch, start, count, past)
-            *before, (segment, used) = branch.path
-            row.path = [*before, (segment, used - count)] if used > count else before
-            self.rows.append(row)
+            self.rows.append(_Row(branch, start, count, past))
             start += count
         self.total = start
         self.steps = [row for row in self.rows if row.count == 1]
@@ -215,26 +253,30 @@ def attend(
 
     if plan.only_steps and plain and (window is None or plan.longest <= window):
         return _decode(plan, layer, query, scale)
+    kv_heads, counts = key.shape[0], [row.count for row in plan.rows]
     out = torch.empty((plan.total, query.shape[0], value.shape[-1]), device=query.device)
     if any(map(fits, plan.steps)):
         out[plan.step_index] = _decode(plan, layer, query, scale)
-    for row in plan.rows:
+    queries = query.unflatten(0, (kv_heads, -1)).split_with_sizes(counts, 2)
+    places = out.unflatten(1, (kv_heads, -1)).permute(1, 2, 0, 3).split_with_sizes(counts, 2)
+    for row, asking, place in zip(plan.rows, queries, places, strict=True):
         # Which way a row goes depends on the row alone.
         fitting = fits(row)
         if fitting and row.count == 1:
             continue
-        end = row.start + row.count
-        q = query[:, row.start : end]
         if fitting:
-            out[row.start : end] = _prefill(row, layer, q, key[:, row.start : end], value[:, row.start : end], scale)
+            place.copy_(_prefill(row, layer, asking, scale))
         else:
-            out[row.start : end] = _dense(row, layer, q, scale, window, softcap, sinks)
+            end = row.start + row.count
+            out[row.start : end] = _dense(row, layer, query[:, row.start : end], scale, window, softcap, sinks)
     return out
 
 
-def _flash(query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool) -> tuple[Tensor, Tensor]:
-    """The processor's fused attention, which also returns the log-sum-exp. (1, H, Tq, D) -> (1, H, Tq, D), (1, H, Tq) float32."""
-    out, lse = _FUSED(query, key, value, 0.0, causal, scale=scale)
+def _flash(
+    query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The processor's fused attention, which also returns the log-sum-exp. (B, H, Tq, D) -> (B, H, Tq, D), (B, H, Tq) float32."""
+    out, lse = _FUSED(query, key, value, 0.0, causal, attn_mask=mask, scale=scale)
     return out, lse
 
 
@@ -285,24 +327,23 @@ def _seen(segment: Segment, used: int, layer: int) -> tuple[Tensor, Tensor]:
     return keys[:, :used].unsqueeze(0), values[:, :used].unsqueeze(0)
 
 
-def _prefill(row: _Row, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-    """A row of several new tokens. query: (H, n, D); key, value: (H_kv, n, D), the new ones. Returns (n, H, D)."""
-    heads, count, width = query.shape
-    kv_heads = key.shape[0]
-    group = heads // kv_heads
-    wide_key = key.repeat_interleave(group, dim=0) if group > 1 else key
-    wide_value = value.repeat_interleave(group, dim=0) if group > 1 else value
-    own, own_lse = _flash(query.unsqueeze(0), wide_key.unsqueeze(0), wide_value.unsqueeze(0), scale, True)
-    if not row.path:
-        return own[0].transpose(0, 1)
-    parts, weights = [own[0]], [own_lse[0].reshape(heads, count)]
+def _prefill(row: _Row, layer: int, query: Tensor, scale: float) -> Tensor:
+    """A row of several new tokens. query: (H_kv, H / H_kv, n, D). Returns the like."""
+    kv_heads, group, count, width = query.shape
+    fresh = row.fresh
+    if fresh is None:
+        fresh = row.fresh = _Fresh(row, group)
+    own, own_lse = _flash(query, *fresh.keys_values(layer), scale, fresh.mask is None, fresh.mask)
+    if not fresh.before:
+        return own
+    parts, weights = [own], [own_lse]
     folded = query.reshape(1, kv_heads, group * count, width)
-    for segment, used in row.path:
+    for segment, used in fresh.before:
         attended, lse = _flash(folded, *_seen(segment, used, layer), scale, False)
-        parts.append(attended.reshape(heads, count, width))
-        weights.append(lse.reshape(heads, count))
-    shares = torch.softmax(torch.stack(weights), dim=0).unsqueeze(-1)  # (S, H, n, 1)
-    return (shares * torch.stack(parts)).sum(0).transpose(0, 1)
+        parts.append(attended.reshape(query.shape))
+        weights.append(lse.reshape(query.shape[:-1]))
+    shares = torch.softmax(torch.stack(weights), dim=0).unsqueeze(-1)  # (S, H_kv, H / H_kv, n, 1)
+    return (shares * torch.stack(parts)).sum(0)
 
 
 def _dense(
