@@ -3,6 +3,8 @@
     OMP_WAIT_POLICY=PASSIVE python -m recipes.tiny.build          everything, about three hours on two cores
     OMP_WAIT_POLICY=PASSIVE python -m recipes.tiny.build --from sft       go on from what .cache/tiny holds
 
+Where there is an accelerator, `recipes.tiny.teach` trains better weights in eight minutes; --from install --weights packs them.
+
 A passive wait policy matters where other work runs beside it: threads that wait then sleep instead of spinning.
 
 Each step is a command of `ramify train`, printed before it runs. A killed training step goes on from its checkpoint.
@@ -14,12 +16,11 @@ from pathlib import Path
 
 from ramify.cli.train import app
 from recipes.tiny.copies import write_copies
-from recipes.tiny.material import write_material
+from recipes.tiny.material import PACKAGE_FOLDER, write_material
 
 __all__ = ["PACKAGE_FOLDER", "STEPS", "commands", "install"]
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGE_FOLDER = ROOT / "src" / "ramify" / "models" / "embedded" / "tiny"
 STEPS = ("material", "tokenizer", "copies", "pretrain", "sft", "settle", "install", "evaluate")
 FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 SIZE_LIMIT_BYTES = 16_000_000
@@ -73,6 +74,7 @@ def main() -> None:
     parser.add_argument("--stories", type=Path, default=ROOT.parent / "shared" / "data" / "stories" / "tinystories")
     parser.add_argument("--cache", type=Path, default=ROOT / ".cache" / "tiny")
     parser.add_argument("--from", dest="first", choices=STEPS, default="material")
+    parser.add_argument("--weights", type=Path, help="the folder to install; unset: what the settling stage made")
     parser.add_argument("--pretrain-seconds", type=float, default=2200)
     parser.add_argument("--sft-seconds", type=float, default=3300)
     parser.add_argument("--settle-seconds", type=float, default=4800)
@@ -91,7 +93,7 @@ def main() -> None:
         elif step == "copies":
             print(write_copies(given.cache / "tokenizer", given.cache / "material" / "copies.jsonl"), "rows to copy")
         elif step == "install":
-            print(f"{install(given.cache / 'settled')} bytes in {PACKAGE_FOLDER}")
+            print(f"{install(given.weights or given.cache / 'settled')} bytes in {PACKAGE_FOLDER}")
         elif step == "evaluate":
             from recipes.tiny.evaluate import evaluate_package
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recipes.tiny.material import PACKAGE_FOLDER
 from recipes.tiny.payments import SYSTEM, amount, answer, request
 from recipes.tiny.stories import STORYTELLER, Hero
 from recipes.tiny.words import CURRENCIES, HELD_OUT_ANIMALS, HELD_OUT_NAMES, held_out_payment
@@ -126,7 +127,7 @@ def training_texts(cache: Path) -> Iterator[str]:
     """Every text that the model was trained on, where the material is there."""
     from ramify.training.rows import read_rows, texts_of
 
-    for name in ("text", "pairs", "more_pairs", "copies"):
+    for name in ("text", "pairs", "more_pairs", "copies", "books"):
         file = cache / "material" / f"{name}.jsonl"
         if file.is_file():
             for row in read_rows(file):
@@ -220,8 +221,6 @@ def write_card(card: Path, text: str) -> None:
 
 def evaluate_package(cache: Path, folder: Path | None = None, *, card: bool = True) -> str:
     """Measure the packaged model (or `folder`), print the report, and write it into the card."""
-    from recipes.tiny.build import PACKAGE_FOLDER
-
     chosen = folder or PACKAGE_FOLDER
     rows = cache / "material" / "held_out_stories.jsonl"
     losses = held_out_loss(chosen, rows) if rows.is_file() else None

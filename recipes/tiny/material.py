@@ -16,7 +16,9 @@ from recipes.tiny.natural import natural_pair, read_stories
 from recipes.tiny.payments import payment
 from recipes.tiny.stories import story_pair
 
-__all__ = ["conversation", "write_material"]
+__all__ = ["PACKAGE_FOLDER", "conversation", "write_material", "write_rows"]
+
+PACKAGE_FOLDER = Path(__file__).resolve().parents[2] / "src" / "ramify" / "models" / "embedded" / "tiny"
 
 Chat = list[dict[str, str]]
 
@@ -86,14 +88,15 @@ def write_material(stories_folder: Path, folder: Path, *, seed: int = 2026, size
         "pairs": [{"messages": row} for row in (*several("rare", 60), *several("payments", 80), *several("chores", 60))],
     }
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "text.jsonl", text)
-    _write(folder / "pairs.jsonl", pairs)
-    _write(folder / "more_pairs.jsonl", more_pairs)
+    write_rows(folder / "text.jsonl", text)
+    write_rows(folder / "pairs.jsonl", pairs)
+    write_rows(folder / "more_pairs.jsonl", more_pairs)
     for name, rows in validation.items():
-        _write(folder / f"held_out_{name}.jsonl", rows)
+        write_rows(folder / f"held_out_{name}.jsonl", rows)
     return number
 
 
-def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """A JSON Lines file."""
     with path.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

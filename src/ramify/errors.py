@@ -3,6 +3,7 @@
 RamifyError
 ├── InputError (also ValueError)      what was given cannot be used; the message says what is allowed and what to do
 │   ├── ConfigError                   a generation setting: unknown, out of range, or contradicted by another
+│   ├── MessageError                  a message of a conversation; `where` is its path, such as messages[2].content
 │   ├── ConstraintError               a schema, grammar, regular expression or word list that cannot be enforced
 │   ├── RecordError                   a record of a file that cannot be used; the message names file and line
 │   ├── PromptTooLongError            more tokens than the model's context window
@@ -36,6 +37,7 @@ __all__ = [
     "EngineError",
     "ForbiddenError",
     "InputError",
+    "MessageError",
     "ModelNotFoundError",
     "NewerWorkspaceError",
     "NotFoundError",
@@ -67,6 +69,14 @@ class ConfigError(InputError):
     def __init__(self, message: str, fields: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.fields = tuple(fields)
+
+
+class MessageError(InputError):
+    """Messages that cannot be used. `where` is the path of what is to blame: messages, or a part such as messages[2].content."""
+
+    def __init__(self, message: str, where: str = "messages") -> None:
+        super().__init__(message)
+        self.where = where
 
 
 class ConstraintError(InputError):

@@ -115,8 +115,8 @@ JSON = {"content-type": "application/json"}
         ("POST", "/v1/completions", b'{"prompt": "a", "regex": "("}', JSON, 400, None, "invalid_constraint"),
         ("POST", "/v1/completions", b'{"prompt": "a", "regex": "a", "guided_json": {}}', JSON, 400, "regex", "invalid_value"),
         ("POST", "/v1/completions", b"[" * 200_000, JSON, 400, None, "too_deep"),
-        ("POST", "/v1/chat/completions", b'{"messages": []}', JSON, 400, None, None),
-        ("POST", "/v1/chat/completions", b'{"messages": [{"role": "user"}]}', JSON, 400, None, None),
+        ("POST", "/v1/chat/completions", b'{"messages": []}', JSON, 400, "messages", "invalid_value"),
+        ("POST", "/v1/chat/completions", b'{"messages": [{"role": "user"}]}', JSON, 400, "messages[0].content", "invalid_value"),
         (
             "POST",
             "/v1/chat/completions",

@@ -10,7 +10,7 @@ import pytest
 
 from ramify.decoding.config import GenerationConfig
 from ramify.engine.model import Model
-from ramify.errors import ConfigError, ConstraintError, EngineError, InputError, PromptTooLongError
+from ramify.errors import ConfigError, EngineError, InputError, PromptTooLongError
 from ramify.models.base import Extension, Outputs
 from ramify.models.scripted import ScriptedBackend, ScriptedTokenizer
 
@@ -240,21 +240,6 @@ def test_asyncio_gives_what_threads_give() -> None:
         assert (await branch.acomplete()).token_ids == branch.complete().token_ids == (2, 0, 3)
 
     asyncio.run(everything())
-
-
-@pytest.mark.parametrize("how", [{}, {"do_sample": True, "seed": 1}])
-def test_bans_that_leave_no_token_end_with_an_error_that_names_them(how: dict[str, Any]) -> None:
-    equal = model({})
-    with pytest.raises(ConstraintError, match="no_repeat_ngram_size is 1 and forbids every token that could come after 3"):
-        equal.complete("a", no_repeat_ngram_size=1, ignore_eos=True, max_new_tokens=9, **how)
-    assert sorted(equal.complete("a", no_repeat_ngram_size=1, ignore_eos=True, max_new_tokens=3, **how).token_ids) == [1, 2, 3]
-    sequences = [[0, i] for i in range(4)]
-    with pytest.raises(ConstraintError, match=r"bad_words_ids is .* forbids every token that could come after 0"):
-        equal.complete("a", bad_words_ids=sequences, **how)
-    assert equal.complete("a", bad_words_ids=sequences[:3], **how).finish_reason == "eos"
-    # What was asked for by name outranks a ban.
-    assert equal.complete("a", bad_words_ids=sequences, choices=["b"], **how).text == "b"
-    assert equal.complete("a", bad_words_ids=sequences, forced_eos_token_id=3, max_new_tokens=1, **how).finish_reason == "eos"
 
 
 def test_scoring_measures_each_token_after_those_before_it() -> None:

@@ -67,13 +67,35 @@ def test_each_push_costs_one_token_and_fills_the_bank(required: list[str], ids: 
         assert words.bank(further) > words.bank(progress)
 
 
-def test_a_word_is_pushed_in_its_own_tokens_and_counts_in_any() -> None:
+@slowly
+@given(WORDS, st.lists(st.integers(0, 5), max_size=8), st.sampled_from([(), (4,), (0,)]))
+def test_where_spaces_matter_some_push_costs_one_token_and_each_fills_the_bank(
+    required: list[str], ids: list[int], prompt_ids: tuple[int, ...]
+) -> None:
+    # " abc" is one token and "abc" three: a word may be cheaper with its space, and dearer.
+    words = Words.of(required, ScriptedTokenizer(["a", "b", "c", " ab", " ", " abc"]), prompt_ids)
+    progress = read(words, ids)
+    after = [words.after(progress, token) for token in words.pushes(progress)]
+    assert progress.done or min(map(words.cost, after)) == words.cost(progress) - 1
+    assert all(words.bank(further) > words.bank(progress) for further in after)
+
+
+def test_a_word_counts_in_any_tokens() -> None:
     codec = ScriptedTokenizer([" ", "cat", " cat", "c", "a", "t"])
     words = Words.of(["cat"], codec)
-    assert words.ids == ((1,),)
     assert [read(words, ids).done for ids in ((1,), (2,), (3, 4, 5), (3, 4), (0, 3, 4, 5, 0))] == [True, True, True, False, True]
-    assert Words.of([" cat"], codec).ids == ((2,),)
     assert not read(Words.of([" cat"], codec), (1,)).done
+
+
+def test_a_word_is_pushed_with_a_space_where_text_precedes() -> None:
+    codec = ScriptedTokenizer(["cat", " cat", "x", " ", "\n"])
+    empty, after_text, after_space = (Words.of(["cat"], codec, prompt) for prompt in ((), (2,), (4,)))
+    assert [words.pushes(words.begin) for words in (empty, after_text, after_space)] == [[0, 1], [1], [0, 1]]
+    assert [empty.pushes(read(empty, ids)) for ids in ((2,), (2, 3), (2, 4), (5,))] == [[1], [0, 1], [0, 1], [0, 1]]
+    own = Words.of([" cat"], codec, (2,))
+    assert own.pushes(own.begin) == [1]
+    ruled = Words.of(["cat"], codec, (2,), spaced=False)
+    assert ruled.pushes(ruled.begin) == [0]
 
 
 def test_a_word_inside_another_is_not_pushed_itself() -> None:
@@ -97,6 +119,24 @@ def test_the_required_word_comes_by_its_best_way() -> None:
         found = model.completions("a", required_words=["c"], num_beams=2, num_return_sequences=2, length_penalty=0.0)
     assert [(r.text, r.finish_reason) for r in found] == [("c", "eos"), ("bc", "eos")]
     assert [r.beam_score for r in found] == pytest.approx([math.log(0.3 * 0.8), math.log(0.6 * 0.1)], abs=1e-6)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_required_word_stands_apart_with_beams_and_without(beams: int) -> None:
+    # Without a rule every token is as likely as any other, so the word comes because it must.
+    codec = ScriptedTokenizer(["She", "zebra", " zebra", "ze", "bra", *"\n ,;-"])
+    with Model(ScriptedBackend({}, codec)) as model:
+        for prompt, expected in (("She", " zebra"), ("Sheze", " zebra")):
+            found = model.complete(prompt, required_words=["zebra"], num_beams=beams, max_new_tokens=1)
+            assert found.text == expected
+
+
+def test_a_grammar_says_whether_a_required_word_stands_apart() -> None:
+    codec = ScriptedTokenizer(["She", "zebra", " zebra", " "])
+    with Model(ScriptedBackend({}, codec)) as model:
+        for pattern, expected in (("Shezebra", "Shezebra"), ("She zebra", "She zebra")):
+            found = model.complete("She", required_words=["zebra"], regex=pattern, num_beams=3, max_new_tokens=4)
+            assert found.text == expected
 
 
 def test_the_prompt_does_not_count() -> None:

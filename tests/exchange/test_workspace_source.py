@@ -45,7 +45,7 @@ def fill(db: Database) -> None:
 def told(db: Database) -> Any:
     """Everything that should have come along, without ids and times."""
     (sample,) = db.samples.list()
-    completions = db.completions.of(sample.id, archived=None, draft=False)
+    completions = db.completions.of(sample.id, archived=None, hidden=None, draft=False)
     text = {each.id: each.text for each in completions}
     return (
         (sample.prompt, sample.title, sample.group, sample.notes, sample.tags),
@@ -62,6 +62,7 @@ def told(db: Database) -> Any:
                 c.processors,
                 c.seed,
                 c.archived,
+                c.hidden,
             )
             for c in completions
         ],
@@ -89,6 +90,25 @@ def test_a_workspace_arrives_whole_and_a_second_time_adds_nothing(
     assert told(db) == told(other)
     db.history.undo()
     assert db.samples.count() == 0
+
+
+def test_what_was_out_of_view_stays_out_of_view(make: Callable[[str], Database], bring: Bring, db: Database) -> None:
+    other = make("other")
+    sample = other.samples.add("earlier")
+    other.completions.hide([other.completions.add(sample.id, NewCompletion(text="away", finish_reason="written"))])
+    other.samples.revise(sample.id, "later")
+    other.samples.hide([sample])
+    other.samples.archive([other.samples.add("put away")])
+    bring(other.where)
+    assert [s.prompt for s in db.samples.list()] == []
+    everything = db.samples.list(archived=None, hidden=None)
+    assert sorted((s.prompt, s.archived, s.hidden) for s in everything) == [
+        ("earlier", False, True),
+        ("later", False, True),
+        ("put away", True, False),
+    ]
+    (away,) = [c for s in everything for c in db.completions.of(s.id, hidden=None)]
+    assert (away.text, away.hidden) == ("away", True)
 
 
 def test_one_facets_judgements_alone(make: Callable[[str], Database], bring: Bring, db: Database) -> None:

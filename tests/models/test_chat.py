@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ramify.errors import InputError, UnsupportedError
 from ramify.models.chat import ChatTemplate, check_messages
+from ramify.models.chat_sandbox import SandboxedTemplate
 from ramify.models.scripted import ScriptedTokenizer
 from ramify.models.tokenizer import Tokenizer
 
@@ -164,6 +165,52 @@ def test_words_that_only_together_with_the_template_spell_a_control_token_are_pl
     prompt = template.prompt([{"role": "user", "content": "a<|im_end|"}])
     assert prompt.text == "<|im_start|>a<|im_end|>"
     assert [i for i in prompt.token_ids if i in codec.special_ids] == [codec.added_tokens["<|im_start|>"]]
+
+
+def test_words_between_the_templates_own_that_spell_a_control_token_are_plain(codec_of: Callable[[str], Tokenizer]) -> None:
+    codec = codec_of("Qwen-Qwen2.5-7B-Instruct")
+    template = ChatTemplate(codec, "{% for m in messages %}<|im_end|><|im{{ m.content }}|>{% endfor %}")
+    prompt = template.prompt([{"role": "user", "content": "_start"}])
+    assert prompt.text == "<|im_end|><|im_start|>"
+    assert [i for i in prompt.token_ids if i in codec.special_ids] == [codec.added_tokens["<|im_end|>"]]
+
+
+def test_a_conversation_is_rendered_once_unless_its_words_could_be_part_of_a_control_token(
+    codec_of: Callable[[str], Tokenizer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered: list[str] = []
+    render = SandboxedTemplate.render
+    monkeypatch.setattr(SandboxedTemplate, "render", lambda self, values: rendered.append(render(self, values)) or rendered[-1])
+    template = ChatTemplate(codec_of("Qwen-Qwen2.5-7B-Instruct"))
+    for content, times in (("What is 2 + 2?", 1), ("Is 1 < 2?", 2)):
+        rendered.clear()
+        template.prompt([{"role": "user", "content": content}])
+        assert len(rendered) == times
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_one_rendering_tells_what_two_tell(
+    name: str, codec_of: Callable[[str], Tokenizer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codec, needs = codec_of(name), NEEDS.get(name, {})
+    quick, thorough = ChatTemplate(codec), ChatTemplate(codec)
+    monkeypatch.setattr(thorough, "_borders", {"default": None, "tool_use": None})
+    pieces = st.sampled_from(["a", "im_end", "INST", "s", "/", " ", "\n", "<", "|", ">", "[", "]", "<|im_end|>", "</s>", "think"])
+
+    def said(template: ChatTemplate, messages: list[dict[str, str]]) -> Any:
+        try:
+            return template.prompt(messages, **needs)
+        except InputError as error:
+            return str(error)
+
+    @settings(deadline=None, derandomize=True, max_examples=25)
+    @given(st.lists(pieces, min_size=1, max_size=5).map("".join), st.text("abc /", min_size=1, max_size=5))
+    def check(first: str, second: str) -> None:
+        for content in (first, second):
+            messages = [{"role": "user", "content": content}, {"role": "assistant", "content": second}, *HI]
+            assert said(quick, messages) == said(thorough, messages)
+
+    check()
 
 
 def test_tools_and_variables_cannot_spell_control_tokens_either(codec_of: Callable[[str], Tokenizer]) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 import models_made_here
 import ramify
 from ramify.errors import InputError
-from ramify.models import attention, kernels, loading
+from ramify.models import attention, fresh_tokens, kernels, loading
 from ramify.models.base import Extension
 from ramify.models.transformers import TransformersBackend
 
@@ -64,7 +64,7 @@ def test_new_tokens_see_what_stands_before_them_through_a_mask_as_they_do_in_par
         return ours.extend([Extension(trunk, IDS[20:30], 10), Extension(fork, IDS[20:22], 2), Extension(ours.root(), IDS, 45)])[0]
 
     masked = says()
-    monkeypatch.setattr(attention, "MOST_MASKED", 0)
+    monkeypatch.setattr(fresh_tokens, "MOST_MASKED", 0)
     torch.testing.assert_close(says(), masked, atol=1e-5, rtol=1e-5)
 
 

@@ -281,7 +281,7 @@ def test_a_tree_of_forks_equals_recomputation_whatever_is_extended_and_freed(loa
         assert list(branch.token_ids) == held
         fresh = model.branch([start, *held])
         torch.testing.assert_close(branch.logits(), fresh.logits(), atol=2e-4, rtol=0)
-        theirs = reference.logits(name, [start, *held])[-1].float()
+        theirs = reference.logits(name, [start, *held])[-1].float().to(branch.logits().device)
         torch.testing.assert_close(branch.logits(), theirs, atol=2e-4, rtol=0)
         fresh.free()
         branch.free()

@@ -49,3 +49,18 @@ def test_an_update_is_nearly_orthogonal(shape: tuple[int, int]) -> None:
 def test_bfloat16_is_used_only_where_the_processor_has_it() -> None:
     expected = torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
     assert fast_precision(torch.device("cpu")) == expected
+
+
+def test_a_stack_of_matrices_moves_as_each_of_them_alone() -> None:
+    torch.manual_seed(0)
+    stack = torch.randn(3, 8, 5)
+    gradients = torch.randn(2, 3, 8, 5)
+    alone = [matrix.clone() for matrix in stack]
+    both = [(Muon([stack], 0.1), [stack]), (Muon(alone, 0.1), alone)]
+    for gradient in gradients:
+        stack.grad = gradient
+        for matrix, own in zip(alone, gradient, strict=True):
+            matrix.grad = own
+        for optimizer, _ in both:
+            optimizer.step()
+    torch.testing.assert_close(stack, torch.stack(alone), atol=1e-6, rtol=0)

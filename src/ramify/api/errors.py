@@ -44,6 +44,7 @@ STATUSES: tuple[tuple[type[errors.RamifyError], int, str | None], ...] = (
     (errors.UnsafeModelError, 403, "unsafe_model"),
     (errors.ConstraintError, 400, "invalid_constraint"),
     (errors.ConfigError, 400, "invalid_value"),
+    (errors.MessageError, 400, "invalid_value"),
     (errors.BadRequestError, 400, "invalid_value"),
     (errors.RecordError, 400, "bad_record"),
     (errors.InputError, 400, None),
@@ -104,6 +105,8 @@ def _param(error: BaseException) -> str | None:
     """The field that is to blame."""
     if isinstance(error, errors.ConfigError):
         return error.fields[0] if error.fields else None
+    if isinstance(error, errors.MessageError):
+        return error.where
     if isinstance(error, errors.BadRequestError):
         return error.param
     return "model" if isinstance(error, errors.ModelNotFoundError) else None
@@ -171,7 +174,8 @@ def _unfit(error: RequestValidationError, content_type: str, body: Any) -> ApiEr
         )
     if kind == "json_invalid":
         return ApiError(400, f"the body is not JSON: {first.get('ctx', {}).get('error', first['msg'])}", code="invalid_json")
-    param = ".".join(step for step in where[1:] if not step.startswith(("function-", "list[", "str", "constrained")))
+    steps = (step for step in where[1:] if not step.startswith(("function-", "list[", "str", "constrained")))
+    param = "".join(f"[{step}]" if step.isdecimal() else f".{step}" for step in steps).removeprefix(".")
     if kind == "extra_forbidden":
         return ApiError(
             400,

@@ -6,7 +6,7 @@ from typing import Any
 from ramify.api.errors import ApiError
 from ramify.api.running import Ids
 from ramify.engine.model import Model
-from ramify.errors import InputError, UnsupportedError
+from ramify.errors import UnsupportedError
 from ramify.models.chat import ChatTemplate
 
 __all__ = ["chat_ids", "raw_ids"]
@@ -67,10 +67,13 @@ def chat_ids(
             raise UnsupportedError(f"{model.info.name} has no chat template, so it takes no messages; use /v1/completions")
         nameless = next((name for name in variables or {} if not name.isidentifier() or name.startswith("_")), None)
         if nameless is not None:
-            raise InputError(f"chat_template_kwargs has {nameless[:100]!r}, which cannot be a variable of a template")
+            raise _unread(f"chat_template_kwargs has {nameless[:100]!r}, which cannot be a variable of a template")
         taken = sorted(set(variables or {}) & OWN_ARGUMENTS)
         if taken:
-            raise InputError(f"chat_template_kwargs has {taken[0]!r}, which is said by the request's own fields")
+            raise _unread(f"chat_template_kwargs has {taken[0]!r}, which is said by the request's own fields")
+        unread = chat.unread(variables or {})
+        if unread is not None:
+            raise _unread(unread)
         written = chat.prompt(
             messages,
             continue_final=continue_final,
@@ -80,3 +83,7 @@ def chat_ids(
         return written.token_ids, written.prefill_token_ids
 
     return encode
+
+
+def _unread(why: str) -> ApiError:
+    return ApiError(400, why, param="chat_template_kwargs", code="invalid_value")

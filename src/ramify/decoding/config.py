@@ -147,7 +147,10 @@ class GenerationConfig:
         "Favour the prompt's tokens (> 1) or weaken them.",
     )
     no_repeat_ngram_size: int = _setting(
-        0, values.integer(0), "a whole number >= 0 (0 is off)", "No n-gram of this size occurs twice, prompt included."
+        0,
+        values.integer(0),
+        "a whole number >= 0 (0 is off)",
+        "No n-gram of this size occurs twice, prompt included; an error where that leaves no token.",
     )
     exponential_decay_length_penalty: tuple[int, float] | None = _setting(
         None,

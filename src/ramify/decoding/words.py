@@ -184,7 +184,8 @@ class RequiredWords:
         self._plan: tuple[int, ...] = ()
 
     def _spellings(self, phrase: str, vocabulary: "Vocabulary") -> list[tuple[int, ...]]:
-        found = [self.tokens.spell(text, vocabulary.encode(text)) for text in (mark + phrase for mark in self._BEFORE)]
+        marks = ("", *self._BEFORE) if phrase[:1].isspace() else self._BEFORE
+        found = [self.tokens.spell(text, vocabulary.encode(text)) for text in (mark + phrase for mark in marks)]
         spelled = list(dict.fromkeys(ids for ids in found if ids is not None))
         if not spelled:
             raise ConstraintError(f"required_words holds {phrase!r}, which this model's vocabulary cannot spell; leave it out")

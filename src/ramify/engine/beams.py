@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ramify.decoding import choose
+from ramify.decoding import bans, choose
 from ramify.decoding.constraints import Constraint
 from ramify.decoding.pipeline import Pipeline
 from ramify.decoding.pipeline import Row as History
@@ -95,6 +95,7 @@ class Search:
         self._deadline = None if self.config.max_time is None else time.monotonic() + self.config.max_time
         self._first: Tensor | None = None
         self._trunk: Trunk | None = None
+        self._ban: ConstraintError | None = None
 
     # What a search is made of.
 
@@ -142,14 +143,24 @@ class Search:
         return answers
 
     def logprobs(self, logits: Tensor, beams: Sequence[Beam], taken: Sequence[Sequence[int]] = ()) -> Tensor:
-        """(K, V) logits of the beams -> processed log-probabilities, as the pipeline leaves them (not normalised again)."""
+        """(K, V) logits of the beams -> processed log-probabilities, as the pipeline leaves them (not normalised again).
+
+        A beam whose bans forbid every token has none left: all -inf.
+        """
         rows = []
         for i, beam in enumerate(beams):
             keep = None
             if beam.constraint is not None:
                 keep = beam.constraint.keep(self.request.room - len(beam.ids))
             rows.append(self._history(beam.ids, keep, taken[i] if taken else ()))
-        return self.pipeline(torch.log_softmax(logits, dim=-1), rows)
+        return self.held(self.pipeline(torch.log_softmax(logits, dim=-1), rows), rows)
+
+    def held(self, processed: Tensor, rows: Sequence[History]) -> Tensor:
+        """(K, V) as the pipeline leaves it, without the tokens that stand there although a ban forbids them."""
+        for i, name in bans.overruled(self.config, rows, processed).items():
+            processed[i] = -math.inf
+            self._ban = bans.nothing_left(self.config, name, len(rows[i].generated_ids))
+        return processed
 
     def candidates(self, scores: Tensor, beams: Sequence[Beam], count: int) -> list[Candidate]:
         """The `count` best continuations over all beams, best first; impossible ones are left out.
@@ -217,7 +228,10 @@ class Search:
         self.live = []
 
     def stuck(self) -> ConstraintError:
-        return ConstraintError("the constraints leave no beam a token to go on with. Loosen one of them, or give more tokens.")
+        """What is said where no beam can go on and none has finished."""
+        return self._ban or ConstraintError(
+            "the constraints leave no beam a token to go on with. Loosen one of them, or give more tokens."
+        )
 
     # From hypotheses to results.
 
@@ -297,8 +311,9 @@ class Standard(Search):
             scores = self.logprobs(logits, self.live) + torch.tensor([[b.score] for b in self.live], device=logits.device)
             found = self.candidates(scores, self.live, max(2, 1 + len(self.eos)) * beams)
             if not found:
-                if self.constraint is not None and not self.finished:
+                if not self.finished:
                     raise self.stuck()
+                self._drop_live()
                 return
             self._finish(found[:beams])
             going = [c for c in found if c.ends is None]

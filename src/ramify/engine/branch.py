@@ -3,6 +3,8 @@
 import asyncio
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["Branch"]
 
 
+@dataclass(slots=True)
+class _Place:
+    """What is computed of a branch. Only the engine's thread looks inside."""
+
+    trunk: Trunk | None = None
+
+
 class Branch:
     """A prompt and the tokens chosen so far. Each extension is one forward pass of the new tokens alone.
 
@@ -33,7 +42,7 @@ class Branch:
         self.prompt_length = prompt_length
         self._ids: tuple[int, ...] = ()
         self._branches = Branches(model.engine.tree)
-        self._trunk: Trunk | None = None
+        self._place = _Place()
         self._logits: Tensor | None = None
         self._finalizer = weakref.finalize(self, _free, model, self._branches)
         if not token_ids:
@@ -109,7 +118,7 @@ class Branch:
             raise InputError(f"cannot fork at token {at}; this branch has {length} tokens after its prompt (0 to {length})")
         other = Branch(self.model, self._ids[: self.prompt_length + at], self.prompt_length)
         other._logits = self._logits if at == length else None
-        other._trunk = self.model.on_engine(lambda: self._share(other._ids, other._branches)).result()
+        self.model.before_next(partial(_share, self._place, weakref.ref(other), len(other._ids)))
         return other
 
     def complete(self, config: GenerationConfig | None = None, *, logprobs: int | None = 0, **fields: Any) -> CompletionResult:
@@ -152,23 +161,21 @@ class Branch:
 
     def _compute(self) -> Steps:
         """Bring the keys and values up to the ids, and return the last position's logits."""
-        if self._trunk is None:
-            self._trunk, answers, _ = yield from prefill(self._branches, self._ids)
+        place = self._place
+        if place.trunk is None:
+            place.trunk, answers, _ = yield from prefill(self._branches, self._ids)
             return answers[-1].logits[-1].clone()
-        if self._trunk.length >= len(self._ids):  # computed already, but its logits are gone: the last token again
-            longer, self._trunk = self._trunk, self._branches.fork(self._trunk, len(self._ids) - 1)
+        if place.trunk.length >= len(self._ids):  # computed already, but its logits are gone: the last token again
+            longer, place.trunk = place.trunk, self._branches.fork(place.trunk, len(self._ids) - 1)
             self._branches.free(longer)
-        (answer,) = yield [Extension(self._trunk, self._ids[self._trunk.length :])]
+        (answer,) = yield [Extension(place.trunk, self._ids[place.trunk.length :])]
         return answer.logits[-1].clone()
-
-    def _share(self, ids: Sequence[int], into: Branches) -> Trunk | None:
-        """On the engine's thread: what of `ids` this branch has computed, as a branch of `into`."""
-        return None if self._trunk is None else into.fork(self._trunk, min(self._trunk.length, len(ids)))
 
     def _remember(self) -> None:
         """On the engine's thread: leave what was computed to the requests that come."""
-        if self._trunk is not None:
-            self._branches.keep(self._branches.fork(self._trunk), self._ids[: self._trunk.length])
+        trunk = self._place.trunk
+        if trunk is not None:
+            self._branches.keep(self._branches.fork(trunk), self._ids[: trunk.length])
 
     def _check_alive(self) -> None:
         if not self._finalizer.alive:
@@ -176,6 +183,13 @@ class Branch:
 
     def __repr__(self) -> str:
         return f"<ramify.Branch of {len(self.prompt_token_ids)} + {len(self.token_ids)} tokens>"
+
+
+def _share(place: _Place, other: "weakref.ref[Branch]", length: int) -> None:
+    """On the engine's thread, before anything else is asked of either: give a fork what was computed of its `length` tokens."""
+    branch = other()
+    if place.trunk is not None and branch is not None and branch._finalizer.alive:
+        branch._place.trunk = branch._branches.fork(place.trunk, min(place.trunk.length, length))
 
 
 def _free(model: "Model", branches: Branches) -> None:

@@ -34,12 +34,11 @@ class Contrastive(Search):
         while True:
             (beam,) = self.live
             keep = None if beam.constraint is None else beam.constraint.keep(self.request.room - len(beam.ids))
-            processed = self.pipeline(logits, [self._history(beam.ids, keep)])
+            rows = [self._history(beam.ids, keep)]
+            processed = self.held(self.pipeline(logits, rows), rows)
             token_ids, probabilities = self._likeliest(processed)
             if not token_ids:
-                if beam.constraint is not None:
-                    raise self.stuck()
-                return
+                raise self.stuck()
             forks = [Beam((*beam.ids, token_id), 0.0, self.branches.fork(beam.branch), beam.constraint) for token_id in token_ids]
             answers = yield [self._look(fork) for fork in forks]
             directions = torch.cat([_directions(answer)[-1:] for answer in answers])

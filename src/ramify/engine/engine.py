@@ -144,8 +144,8 @@ class Engine:
             self.forward_passes += 1
             self.computed_tokens += sum(len(row.token_ids) for row in rows)
             firsts = accumulate((len(extensions) for _, extensions in asked), initial=0)
-            for (task, _), first in zip(asked, firsts, strict=False):
-                with torch.inference_mode():
+            with torch.inference_mode():
+                for (task, _), first in zip(asked, firsts, strict=False):
                     task.receive(outputs, first)
         choose_tokens([task for task in running if isinstance(task, RowsTask) and not task.done], outputs)
         self.scheduler.retire()

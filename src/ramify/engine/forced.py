@@ -5,7 +5,7 @@ Lexically Constrained Decoding" (banks). Banks, pushes and endings are those of 
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import zip_longest
@@ -18,7 +18,7 @@ from ramify.decoding.words import Automaton, fold
 from ramify.engine.beams import Beam, Candidate, Hypothesis, Search
 from ramify.engine.groups import Finished
 from ramify.engine.tasks import Steps
-from ramify.errors import ConstraintError
+from ramify.errors import ConstraintError, InputError
 from ramify.models.base import TextCodec
 
 __all__ = ["Forced", "Progress", "Words"]
@@ -31,10 +31,12 @@ class Progress:
     pending: tuple[int, ...]
     """Words not begun, by number, in the order in which they are looked for."""
     current: int | None = None
-    """The word being spelled, of which `spelt` tokens are there."""
-    spelt: int = 0
+    """The word being spelled, of which the tokens `rest` are still to come."""
+    rest: tuple[int, ...] = ()
     state: int = 0
     """Of the automaton that reads the text."""
+    apart: bool = False
+    """Whether nothing stands before the next token, or white space does, so that a word needs no space of its own."""
 
     @property
     def done(self) -> bool:
@@ -46,71 +48,114 @@ class Words:
 
     A word is there when its tokens have come in a row, or when its text has in whatever tokens; A-Z count as a-z in the text,
     and the prompt does not count. Only one word is spelled at a time, and a token that breaks it off begins no other one.
+    Where text precedes a word is pushed with a space before it, as when sampling; after white space, and where nothing
+    precedes, without one too.
     """
 
-    def __init__(self, ids: Sequence[Sequence[int]], texts: Sequence[str] = (), token_bytes: Sequence[bytes] = ()) -> None:
-        """ids: the tokens that each word is pushed in. texts: the words themselves; without them only the tokens count."""
+    def __init__(
+        self,
+        ids: Sequence[Sequence[int]],
+        texts: Sequence[str] = (),
+        token_bytes: Sequence[bytes] = (),
+        *,
+        bare: Sequence[Sequence[int]] | None = None,
+        apart: bool = False,
+    ) -> None:
+        """ids: the tokens that each word is pushed in, its space among them. bare: the same without that space.
+
+        texts: the words themselves; without them only the tokens count. apart: as Progress has it, where nothing is generated.
+        """
         self.ids = tuple(map(tuple, ids))
-        self.longest = max(map(len, self.ids))
+        self.bare = self.ids if bare is None else tuple(map(tuple, bare))
+        self.longest = max(map(len, self.ids + self.bare))
         self._automaton = Automaton([fold(text) for text in texts]) if texts else None
         self._bytes = token_bytes
+        self._apart = apart
 
     @classmethod
-    def of(cls, words: Sequence[str], codec: TextCodec) -> "Words":
-        """Each word in the tokens of its own text, exactly as written: " cat" is pushed with its space, "cat" without one.
+    def of(cls, words: Sequence[str], codec: TextCodec, prompt_ids: Sequence[int] = (), *, spaced: bool = True) -> "Words":
+        """Each word with a space before it and as written; only as written where it begins with white space itself.
 
+        spaced: False where a grammar says what stands between words.
         A word inside another one appears with it and is not pushed. Raises ConstraintError for a word that cannot be spelled.
         """
-        ids, texts = [], []
+        ids, bare, texts = [], [], []
         folded = [fold(word) for word in words]
         for i, word in enumerate(words):
             if folded[i] in folded[:i] or any(folded[i] in other and folded[i] != other for other in folded):
                 continue
-            spelt = codec.encode(word)
-            if folded[i] not in fold(codec.decode(spelt)):
+            spelt = _spelt(word, codec)
+            if spelt is None:
                 raise ConstraintError(f"required_words holds {word!r}, which this model's vocabulary cannot spell; leave it out")
-            ids.append(spelt)
+            bare.append(spelt)
+            ids.append(spelt if not spaced or word[:1].isspace() else _spelt(" " + word, codec) or spelt)
             texts.append(word)
-        return cls(ids, texts, codec.token_bytes)
+        apart = not prompt_ids or codec.token_bytes[prompt_ids[-1]][-1:] in _APART
+        return cls(ids, texts, codec.token_bytes, bare=bare, apart=apart)
 
     @property
     def begin(self) -> Progress:
-        return Progress(tuple(range(len(self.ids))))
+        return Progress(tuple(range(len(self.ids))), apart=self._apart)
 
     def after(self, progress: Progress, token_id: int) -> Progress:
         """The progress with one more token."""
         if progress.done:
             return progress
-        pending, current, spelt, state, seen = progress.pending, progress.current, progress.spelt, progress.state, 0
+        pending, current, rest, state, seen = progress.pending, progress.current, progress.rest, progress.state, 0
         if current is None:
-            current, spelt = next((i for i in pending if self.ids[i][0] == token_id), None), 1
-            pending = tuple(i for i in pending if i != current)
-        elif self.ids[current][spelt] == token_id:
-            spelt += 1
+            begun = next(((i, spelt) for i, spelt in self._beginnings(progress) if spelt[0] == token_id), None)
+            if begun is not None:
+                current, rest = begun[0], begun[1][1:]
+                pending = tuple(i for i in pending if i != current)
+        elif rest[0] == token_id:
+            rest = rest[1:]
         else:
-            pending, current = (*pending, current), None
+            pending, current, rest = (*pending, current), None, ()
+        apart = progress.apart
         if self._automaton is not None:
-            state, seen = self._automaton.run(state, self._bytes[token_id])
+            piece = self._bytes[token_id]
+            state, seen = self._automaton.run(state, piece)
+            apart = piece[-1:] in _APART if piece else apart
         pending = tuple(i for i in pending if not seen >> i & 1)
-        if current is not None and (spelt == len(self.ids[current]) or seen >> current & 1):
-            current = None
-        return Progress(pending, current, 0 if current is None else spelt, state)
+        if current is not None and (not rest or seen >> current & 1):
+            current, rest = None, ()
+        return Progress(pending, current, rest, state, apart)
 
     def pushes(self, progress: Progress) -> list[int]:
         """The tokens that bring a completion nearer: the next of the word being spelled, else the first of every pending word."""
         if progress.current is not None:
-            return [self.ids[progress.current][progress.spelt]]
-        return list(dict.fromkeys(self.ids[i][0] for i in progress.pending))
+            return [progress.rest[0]]
+        return list(dict.fromkeys(spelt[0] for _, spelt in self._beginnings(progress)))
 
     def bank(self, progress: Progress) -> int:
         """Beams compete within their bank: the longest word's length for each word begun, less what the present one lacks."""
-        begun = (len(self.ids) - len(progress.pending)) * self.longest
-        return begun if progress.current is None else begun - (len(self.ids[progress.current]) - progress.spelt)
+        return (len(self.ids) - len(progress.pending)) * self.longest - len(progress.rest)
 
     def cost(self, progress: Progress) -> int:
-        """Tokens it takes to spell what is missing."""
-        missing = sum(len(self.ids[i]) for i in progress.pending)
-        return missing if progress.current is None else missing + len(self.ids[progress.current]) - progress.spelt
+        """Tokens it takes to spell what is missing: each word after a space, but the next one without where that is shorter."""
+        saved = max((len(self.ids[i]) - len(self.bare[i]) for i in progress.pending), default=0)
+        whole = sum(len(self.ids[i]) for i in progress.pending) + len(progress.rest)
+        return whole - max(0, saved) if progress.apart and progress.current is None else whole
+
+    def _beginnings(self, progress: Progress) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """The pending words, and how each may be spelled here."""
+        for i in progress.pending:
+            if progress.apart:
+                yield i, self.bare[i]
+            yield i, self.ids[i]
+
+
+_APART = (b"", b" ", b"\n", b"\t", b"\r")
+"""How the bytes before a word end where it needs no space; special tokens, which have none, begin something new."""
+
+
+def _spelt(text: str, codec: TextCodec) -> list[int] | None:
+    """The tokens of a text; None where they do not hold it."""
+    try:
+        ids = codec.encode(text)
+    except InputError:
+        return None
+    return ids if fold(text) in fold(codec.decode(ids)) else None
 
 
 class Forced(Search):
@@ -154,7 +199,8 @@ class Forced(Search):
 
     def words(self) -> Words:
         """What is required."""
-        return Words.of(self.config.required_words or (), self.backend.codec)
+        ruled = any(getattr(self.config, name) is not None for name in ("json_schema", "regex", "choices", "grammar"))
+        return Words.of(self.config.required_words or (), self.backend.codec, self.request.prompt_ids, spaced=not ruled)
 
     def best(self, reason: FinishReason) -> list[Hypothesis]:
         """Those that hold their words first, finished ones before live ones, and each kind by rank."""

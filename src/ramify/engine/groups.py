@@ -75,7 +75,7 @@ class Diverse(Search):
             self.finished = [h for group in self._groups for h in group.finished.hypotheses]
             if not going:
                 self._drop_live()
-                if self.constraint is not None and not self.finished:
+                if not self.finished:
                     raise self.stuck()
                 return
             logits = yield from self.descend(going)

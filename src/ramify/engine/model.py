@@ -375,6 +375,10 @@ class Model:
         """Run `call` on the engine's thread between two steps."""
         return self._worker.ask(call)
 
+    def before_next(self, call: Any) -> None:
+        """Run `call` on the engine's thread before whatever it is asked next; it must not fail."""
+        self._worker.tell(call, wake=False)
+
     def release(self, branches: Branches) -> None:
         """Free branches that their owner has let go of; from any thread, the garbage collector's included."""
         with contextlib.suppress(EngineError):

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ramify.decoding import choose, penalties
-from ramify.decoding.config import GenerationConfig
+from ramify.decoding import bans, choose, penalties
 from ramify.decoding.constraints import Constraint
 from ramify.decoding.pipeline import Pipeline
 from ramify.decoding.pipeline import Row as History
@@ -399,7 +398,8 @@ def _choose(members: list[tuple[RowsTask, Row]], logits: Tensor) -> None:
     else:
         chosen = choose.argmax(processed)
     token_ids: list[int] = chosen.tolist()
-    dead |= _forbidden(config, rows, processed, token_ids)
+    for i, name in bans.overruled(config, [row.history for row in rows], processed).items():
+        dead[i] = bans.nothing_left(config, name, len(rows[i].generated_ids))
     logprobs: list[TokenLogprob | None] = [None] * len(rows)
     asking = [i for i, (t, _) in enumerate(members) if t.request.logprobs is not None]
     if asking:
@@ -417,26 +417,3 @@ def _choose(members: list[tuple[RowsTask, Row]], logits: Tensor) -> None:
             owner.fail(dead[i])
         else:
             owner.took(row, token_ids[i], logprobs[i])
-
-
-def _forbidden(
-    config: GenerationConfig, rows: Sequence[Row], processed: Tensor, token_ids: Sequence[int]
-) -> dict[int, ConstraintError]:
-    """The rows whose chosen token stands there only because a ban would have left none: they end with an error.
-
-    What a constraint or forced_eos_token_id asks for outranks a ban.
-    """
-    size, words, forced = config.no_repeat_ngram_size, config.bad_words_ids or (), config.forced_eos_token_id or ()
-    if not size and not words:
-        return {}
-    found = {}
-    for i in (processed.isfinite().sum(dim=-1) <= 1).nonzero().flatten().tolist():
-        row = rows[i]
-        if row.history.keep is None and token_ids[i] not in forced:
-            history = [*row.history.prompt_ids, *row.generated_ids]
-            if (name := penalties.forbidder(history, token_ids[i], size, words)) is not None:
-                found[i] = ConstraintError(
-                    f"{name} is {getattr(config, name)!r} and forbids every token that could come after {len(row.generated_ids)} "
-                    "generated ones. Loosen it, or let the completion end before: fewer max_new_tokens, or no ban of EOS."
-                )
-    return found

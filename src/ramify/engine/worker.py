@@ -23,16 +23,26 @@ class Worker:
         self._lock = threading.RLock()  # a finalizer may call while its own thread is inside
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._before: list[Callable[[], None]] = []
+        """What is to run before the next call."""
 
-    def tell(self, call: Callable[[], Any]) -> None:
-        """Run `call` on the engine's thread between two steps. It must report its own errors."""
+    def tell(self, call: Callable[[], Any], *, wake: bool = True) -> None:
+        """Run `call` on the engine's thread between two steps. It must report its own errors.
+
+        wake=False: nobody waits for it, so it may wait until there is another call, and runs before that one.
+        """
         with self._lock:
             if self._closed:
                 raise EngineError("the model was closed; load it again")
+            if not wake:
+                self._before.append(call)
+                return
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="ramify-engine", daemon=True)
                 self._thread.start()
-            self._calls.put(call)
+            for each in (*self._before, call):
+                self._calls.put(each)
+            self._before.clear()
 
     def start(self, call: Callable[[], Any], promise: "Future[Any]") -> None:
         """Run `call` on the engine's thread; if it fails, `promise` is told, for nobody else would be."""

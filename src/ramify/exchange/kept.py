@@ -15,6 +15,7 @@ class KeptAnswer:
     branch_position: int | None
     logprobs: tuple[LogprobsRecord, ...]
     archived: bool
+    hidden: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,4 +31,5 @@ class Kept:
     facets: tuple[FacetRecord, ...]
     """Those of the judgements, ancestors first."""
     archived: bool
+    hidden: bool
     images: tuple[ImageRecord, ...]

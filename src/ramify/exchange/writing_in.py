@@ -198,7 +198,8 @@ class WriterIn:
         for index, answer in enumerate(made.entry.answers):
             if answer.kept is None or ids[index] not in self._added:
                 continue
-            values: dict[str, Any] = {"archived": True} if answer.kept.archived else {}
+            flags = {"archived": answer.kept.archived, "hidden": answer.kept.hidden}
+            values: dict[str, Any] = {name: True for name, is_set in flags.items() if is_set}
             if answer.kept.parent is not None and ids[answer.kept.parent] != ids[index]:
                 values |= {"parent_id": ids[answer.kept.parent], "branch_position": answer.kept.branch_position}
             if values:
@@ -220,6 +221,8 @@ class WriterIn:
                 self._database.samples.attach(sample_id, kept.images)
             if kept.archived:
                 self._database.samples.archive([sample_id])
+            if kept.hidden:
+                self._database.samples.hide([sample_id])
 
     def _facet(self, facet: FacetRecord) -> None:
         if facet.name in self._facets:

@@ -5,184 +5,20 @@ by several rows is read once, with all their queries folded into one call, and t
 Source of the merge: Juravsky et al. 2024, "Hydragen"; Dao et al. 2022, "FlashAttention" (the log-sum-exp of a block).
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ramify.models.kv_cache import KVBranch, KVCache, Segment
+from ramify.models.batch_plan import Abreast, BatchPlan, Row, flash, seen
+from ramify.models.fresh_tokens import Fresh
 
 __all__ = ["NAME", "BatchPlan", "attend", "register", "windows_seen"]
 
 NAME = "ramify_tree"
 
-MOST_MASKED = 2**15
-"""New tokens times the tokens that they see, up to which one call with a mask takes less than two and their merge."""
-
-_FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
-
 windows_seen: set[int] = set()
 """The sliding windows that models handed over, for the trial at load."""
-
-
-@dataclass(slots=True)
-class _Row:
-    """One row's new tokens: [start, start + count) of the packed sequence, after `past` tokens of its branch."""
-
-    branch: KVBranch
-    start: int
-    count: int
-    past: int
-    fresh: "_Fresh | None" = None
-    """What several new tokens see; known from the first layer on."""
-
-
-class _Fresh:
-    """What a row of several new tokens sees: the segment in which they stand, as far as each may look, and those before in full.
-
-    What stands before them in their own segment is seen in the same call through a mask, unless that is so much that a mask
-    would cost more than a second call.
-    """
-
-    __slots__ = ("_group", "_segment", "_span", "_views", "before", "mask")
-
-    def __init__(self, row: _Row, group: int) -> None:
-        """group: queries to a head of keys."""
-        *before, (segment, used) = row.branch.path
-        past = used - row.count
-        self.mask: Tensor | None = None
-        """(new tokens, seen tokens), 0 or -inf; None: as many are seen as are new."""
-        if past and row.count * used <= MOST_MASKED:
-            self.mask = torch.full((row.count, used), -torch.inf).triu_(past + 1)
-            past = 0
-        self.before = [*before, (segment, past)] if past else before
-        self._segment, self._span, self._group = segment, slice(past, used), group
-        block = segment.block
-        self._views = None if block is None else self._grouped(block.flatten(0, 1)).unbind(0)
-
-    def keys_values(self, layer: int) -> tuple[Tensor, Tensor]:
-        """(H_kv, H / H_kv, seen, D) each, those of one head of keys all the same memory."""
-        if self._views is not None:
-            return self._views[2 * layer], self._views[2 * layer + 1]
-        keys, values = self._segment.keys[layer], self._segment.values[layer]
-        assert keys is not None, "a layer was read before it was written"
-        assert values is not None
-        return self._grouped(keys), self._grouped(values)
-
-    def _grouped(self, stored: Tensor) -> Tensor:
-        """(..., H_kv, capacity, D) -> (..., H_kv, H / H_kv, seen, D)."""
-        seen = stored[..., self._span, :].unsqueeze(-3)
-        return seen.expand(*seen.shape[:-3], self._group, *seen.shape[-2:])
-
-
-class _Part:
-    """A segment, how much of it is seen, and by whom: the one row, or the first and the index of several."""
-
-    __slots__ = ("_views", "first", "index", "segment", "used")
-
-    def __init__(self, segment: Segment, used: int, members: list[int]) -> None:
-        self.segment, self.used, self.first = segment, used, members[0]
-        self.index = torch.tensor(members) if len(members) > 1 else None
-        # All layers' at once, where they lie in one block: (1, H_kv, used, D), keys and values by turns.
-        block = segment.block
-        self._views = None if block is None else block[..., :used, :].flatten(0, 1).unsqueeze(1).unbind(0)
-
-    def keys_values(self, layer: int) -> tuple[Tensor, Tensor]:
-        """(1, H_kv, used, D) each."""
-        if self._views is not None:
-            return self._views[2 * layer], self._views[2 * layer + 1]
-        return _seen(self.segment, self.used, layer)
-
-
-@dataclass(slots=True)
-class _Level:
-    """Parts of paths of which no row has two: each is attended by its rows, and the results are put in the rows' order."""
-
-    parts: list[_Part]
-    order: Tensor | None
-    """Where each row's result stands among the parts', one behind them for rows that have no part here; None: in order."""
-
-    @classmethod
-    def of(cls, parts: list[tuple[Segment, int, list[int]]], rows: int) -> "_Level":
-        found = sum(len(members) for _, _, members in parts)
-        at = [found] * rows
-        for place, i in enumerate(i for _, _, members in parts for i in members):
-            at[i] = place
-        shown = [_Part(segment, used, members) for segment, used, members in parts]
-        return cls(shown, None if found == rows and at == list(range(rows)) else torch.tensor(at))
-
-
-class BatchPlan:
-    """Which packed tokens belong to which branch; made once per forward, read by every layer."""
-
-    def __init__(self, cache: KVCache, branches: list[KVBranch], counts: list[int]) -> None:
-        self.cache = cache
-        self.rows: list[_Row] = []
-        start = 0
-        for branch, count in zip(branches, counts, strict=True):
-            past = branch.length
-            cache.make_room(branch, count)
-            self.rows.append(_Row(branch, start, count, past))
-            start += count
-        self.total = start
-        self.steps = [row for row in self.rows if row.count == 1]
-        self.only_steps = len(self.steps) == len(self.rows)
-        self.step_index = torch.tensor([row.start for row in self.steps], dtype=torch.long)
-        # Decoding rows see their whole path, the token just written included.
-        groups: dict[tuple[int, int], tuple[Segment, int, list[int]]] = {}
-        for i, row in enumerate(self.steps):
-            for segment, used in row.branch.path:
-                groups.setdefault((id(segment), used), (segment, used, []))[2].append(i)
-        taken = [0] * len(self.steps)
-        levels: list[list[tuple[Segment, int, list[int]]]] = []
-        for segment, used, members in groups.values():
-            level = max(taken[i] for i in members)
-            for i in members:
-                taken[i] = level + 1
-            if level == len(levels):
-                levels.append([])
-            levels[level].append((segment, used, members))
-        self.levels = [_Level.of(parts, len(self.steps)) for parts in levels]
-        self.longest = max((row.past + row.count for row in self.rows), default=0)
-        self._places: list[Any] = []
-        self._folded_of: Tensor | None = None
-        self._folded: tuple[Tensor, tuple[Tensor, ...]] | None = None
-
-    def positions(self) -> Tensor:
-        """(T,): each token's position in its own branch."""
-        if self.only_steps:
-            return torch.tensor([row.past for row in self.rows])
-        return torch.cat([torch.arange(r.past, r.past + r.count) for r in self.rows])
-
-    def folded(self, query: Tensor, kv_heads: int) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The steps' queries by the keys that they share, (B, H_kv, H / H_kv, D), and each row's, (1, …). query: (H, T, D).
-
-        Views of a buffer that is the same in all layers are made once.
-        """
-        if self._folded is not None and self._folded_of is query:
-            return self._folded
-        steps = query.transpose(0, 1) if self.only_steps else query[:, self.step_index].transpose(0, 1)
-        rows, heads, width = steps.shape
-        folded = steps.reshape(rows, kv_heads, heads // kv_heads, width)
-        found = folded, folded.split_with_sizes([1] * rows)
-        if folded.data_ptr() == query.data_ptr():
-            self._folded, self._folded_of = found, query
-        return found
-
-    def keep(self, layer: int, keys_values: Any) -> None:
-        """Store all rows' new keys and values: a numpy array (T, 2, H_kv, D). For segments that are blocks in memory."""
-        if not self._places:
-            for row in self.rows:
-                segment, used = row.branch.path[-1]
-                assert segment.block is not None, "a segment without a block"
-                self._places.append(segment.block.numpy()[:, :, :, used - row.count : used])
-        for row, place in zip(self.rows, self._places, strict=True):
-            if row.count == 1:
-                place[layer, :, :, 0] = keys_values[row.start]
-            else:
-                place[layer] = keys_values[row.start : row.start + row.count].transpose(1, 2, 0, 3)
 
 
 def register() -> None:
@@ -248,15 +84,15 @@ def attend(
         windows_seen.add(window)
     plain = softcap is None and sinks is None and key.shape[-1] == value.shape[-1] and query.device.type == "cpu"
 
-    def fits(row: _Row) -> bool:
+    def fits(row: Row) -> bool:
         return plain and (window is None or row.past + row.count <= window)
 
     if plan.only_steps and plain and (window is None or plan.longest <= window):
-        return _decode(plan, layer, query, scale)
-    kv_heads, counts = key.shape[0], [row.count for row in plan.rows]
+        return _decode(plan, layer, query, key.shape[0], scale)
     out = torch.empty((plan.total, query.shape[0], value.shape[-1]), device=query.device)
     if any(map(fits, plan.steps)):
-        out[plan.step_index] = _decode(plan, layer, query, scale)
+        out[plan.step_index] = _decode(plan, layer, query, key.shape[0], scale)
+    kv_heads, counts = key.shape[0], [row.count for row in plan.rows]
     queries = query.unflatten(0, (kv_heads, -1)).split_with_sizes(counts, 2)
     places = out.unflatten(1, (kv_heads, -1)).permute(1, 2, 0, 3).split_with_sizes(counts, 2)
     for row, asking, place in zip(plan.rows, queries, places, strict=True):
@@ -272,74 +108,52 @@ def attend(
     return out
 
 
-def _flash(
-    query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool, mask: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """The processor's fused attention, which also returns the log-sum-exp. (B, H, Tq, D) -> (B, H, Tq, D), (B, H, Tq) float32."""
-    out, lse = _FUSED(query, key, value, 0.0, causal, attn_mask=mask, scale=scale)
-    return out, lse
-
-
-def _decode(plan: BatchPlan, layer: int, query: Tensor, scale: float) -> Tensor:
+def _decode(plan: BatchPlan, layer: int, query: Tensor, kv_heads: int, scale: float) -> Tensor:
     """Rows of one new token. query: (H, T, D), of which the plan's steps are computed. Returns (B, H, D)."""
-    kv_heads = plan.levels[0].parts[0].keys_values(layer)[0].shape[1]
-    folded, singles = plan.folded(query, kv_heads)
+    folded = plan.folded(query, kv_heads)
     rows, _, group, width = folded.shape
     heads = kv_heads * group
-    if len(plan.levels) == 1 and plan.levels[0].order is None and all(part.index is None for part in plan.levels[0].parts):
+    levels = plan.levels(group)
+    if len(levels) == 1 and all(isinstance(part, Abreast) for part in levels[0].parts):
         # Nothing to merge, so no log-sum-exp is needed.
-        found = [
-            F.scaled_dot_product_attention(singles[part.first], *part.keys_values(layer), scale=scale)
-            for part in plan.levels[0].parts
-        ]
-        return torch.cat(found).view(rows, heads, width)
+        found = [part.alone(layer, folded, scale) for part in levels[0].parts if isinstance(part, Abreast)]
+        out = found[0] if len(found) == 1 else torch.cat(found)
+        return (out if levels[0].order is None else out[levels[0].order]).reshape(rows, heads, width)
     outs, weights = [], []
-    for level in plan.levels:
+    for level in levels:
         found, logs = [], []
         for part in level.parts:
-            keys, values = part.keys_values(layer)
-            if part.index is None:
-                attended, lse = _flash(singles[part.first], keys, values, scale, False)
-            else:
-                members = len(part.index)
-                queries = folded[part.index].transpose(0, 1).reshape(1, kv_heads, members * group, width)
-                attended, lse = _flash(queries, keys, values, scale, False)
-                attended = attended[0].view(kv_heads, members, group, width).transpose(0, 1)
-                lse = lse[0].view(kv_heads, members, group).transpose(0, 1)
+            attended, lse = part.attend(layer, folded, scale)
             found.append(attended)
             logs.append(lse)
-        if level.order is not None:  # what a row without a part here gets: nothing, with no weight
+        if not level.whole:  # what a row without a part here gets: nothing, with no weight
             found.append(torch.zeros((1, kv_heads, group, width)))
             logs.append(torch.full((1, kv_heads, group), -torch.inf))
-        out, weight = torch.cat(found), torch.cat(logs)
+        out, weight = (found[0], logs[0]) if len(found) == 1 else (torch.cat(found), torch.cat(logs))
         outs.append(out if level.order is None else out[level.order])
         weights.append(weight if level.order is None else weight[level.order])
     if len(outs) == 1:
         return outs[0].reshape(rows, heads, width)
+    if len(outs) == 2:  # the softmax of two, in a third of the operations
+        share = torch.sigmoid(weights[1] - weights[0]).unsqueeze(-1)
+        return torch.lerp(outs[0], outs[1], share).reshape(rows, heads, width)
     shares = torch.softmax(torch.stack(weights), dim=0).unsqueeze(-1)
     return (shares * torch.stack(outs)).sum(0).reshape(rows, heads, width)
 
 
-def _seen(segment: Segment, used: int, layer: int) -> tuple[Tensor, Tensor]:
-    keys, values = segment.keys[layer], segment.values[layer]
-    assert keys is not None, "a layer was read before it was written"
-    assert values is not None
-    return keys[:, :used].unsqueeze(0), values[:, :used].unsqueeze(0)
-
-
-def _prefill(row: _Row, layer: int, query: Tensor, scale: float) -> Tensor:
+def _prefill(row: Row, layer: int, query: Tensor, scale: float) -> Tensor:
     """A row of several new tokens. query: (H_kv, H / H_kv, n, D). Returns the like."""
     kv_heads, group, count, width = query.shape
     fresh = row.fresh
     if fresh is None:
-        fresh = row.fresh = _Fresh(row, group)
-    own, own_lse = _flash(query, *fresh.keys_values(layer), scale, fresh.mask is None, fresh.mask)
+        fresh = row.fresh = Fresh(row.branch, count, group)
+    own, own_lse = flash(query, *fresh.keys_values(layer), scale, fresh.mask is None, fresh.mask)
     if not fresh.before:
         return own
     parts, weights = [own], [own_lse]
     folded = query.reshape(1, kv_heads, group * count, width)
     for segment, used in fresh.before:
-        attended, lse = _flash(folded, *_seen(segment, used, layer), scale, False)
+        attended, lse = flash(folded, *seen(segment, used, layer), scale, False)
         parts.append(attended.reshape(query.shape))
         weights.append(lse.reshape(query.shape[:-1]))
     shares = torch.softmax(torch.stack(weights), dim=0).unsqueeze(-1)  # (S, H_kv, H / H_kv, n, 1)
@@ -347,7 +161,7 @@ def _prefill(row: _Row, layer: int, query: Tensor, scale: float) -> Tensor:
 
 
 def _dense(
-    row: _Row,
+    row: Row,
     layer: int,
     query: Tensor,
     scale: float,

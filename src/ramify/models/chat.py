@@ -5,20 +5,21 @@ bounded.
 
 What a message says is never a control token. The template is rendered twice: once as it is, and once with every visible
 character of the contents exchanged for a private one. Where the second text differs from the first, the characters are
-a message's, and a control token with such a character in it is plain text. Templates that look into contents
+a message's, and a control token with such a character in it is plain text. (Once is enough where the messages have none of
+the characters that control tokens begin and end with.) Templates that look into contents
 (`'</think>' in content`) say something else to exchanged contents; they get gentler marks, and if none agrees with the
 plain rendering, the message is refused.
 """
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from typing import Any, Protocol
 
-from ramify.errors import InputError, UnsupportedError
+from ramify.errors import InputError, MessageError, UnsupportedError
 from ramify.models.chat_sandbox import SandboxedTemplate
 
 __all__ = ["ChatPrompt", "ChatTemplate", "check_messages"]
@@ -82,6 +83,8 @@ class ChatTemplate:
             for name, template in self._compiled.items()
         }
 
+        self._borders = {name: self._border(name) for name in self._compiled}
+
     @property
     def source(self) -> str:
         """The template's text, or the named ones as JSON: what a fingerprint is made of."""
@@ -128,12 +131,13 @@ class ChatTemplate:
         checked = check_messages(messages)
         if continue_final:
             if prefill is not None or checked[-1]["role"] != "assistant" or not isinstance(checked[-1]["content"], str):
-                raise InputError(
-                    "continue_final continues a last message of role 'assistant' with text, and takes no prefill beside it"
+                raise MessageError(
+                    "continue_final continues a last message of role 'assistant' with text, and takes no prefill beside it",
+                    f"messages[{len(checked) - 1}]",
                 )
             checked, prefill = checked[:-1], checked[-1]["content"]
             if not checked:
-                raise InputError("continue_final needs a message before the assistant's")
+                raise MessageError("continue_final needs a message before the assistant's")
         if prefill is not None and not add_generation_prompt:
             raise InputError("prefill begins the assistant's answer, so add_generation_prompt cannot be False")
         if tools is not None and (isinstance(tools, str) or not all(isinstance(tool, Mapping) for tool in tools)):
@@ -151,6 +155,14 @@ class ChatTemplate:
         begun = self._codec.encode(prefill) if prefill else []
         return ChatPrompt(tuple(ids + begun), tuple(begun), "".join(text for text, _ in spans) + (prefill or ""))
 
+    def unread(self, variables: Iterable[str], name: str | None = None) -> str | None:
+        """What is wrong with variables that the template does not read; None: it reads them all."""
+        read = self._compiled[name or self._choose(None)].variables
+        left = sorted(set(variables) - read)
+        known = sorted(read - NOT_VARIABLES - set(self._codec.special_tokens))
+        told = f"the chat template does not read {', '.join(left)}; it reads {', '.join(known) or 'nothing but the messages'}"
+        return told if left else None
+
     def _choose(self, tools: object) -> str:
         name = "tool_use" if tools is not None and "tool_use" in self._compiled else "default"
         if name not in self._compiled:
@@ -160,17 +172,14 @@ class ChatTemplate:
         return name
 
     def _check(self, name: str, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> None:
-        read = self._compiled[name].variables
-        unread = sorted(set(variables) - read)
-        if unread:
-            known = sorted(read - NOT_VARIABLES - set(self._codec.special_tokens))
-            raise InputError(
-                f"the chat template does not read {', '.join(unread)}; it reads {', '.join(known) or 'nothing but the messages'}"
-            )
-        for message in messages:
+        unread = self.unread(variables, name)
+        if unread is not None:
+            raise InputError(unread)
+        for i, message in enumerate(messages):
             for text in self._control[name]:
                 if text in message["role"]:
-                    raise InputError(f"the role {message['role']!r} contains the control token {text!r}")
+                    told = f"the role {message['role']!r} contains the control token {text!r}"
+                    raise MessageError(told, f"messages[{i}].role")
 
     # Whose is each character?
 
@@ -203,7 +212,7 @@ class ChatTemplate:
         plain = render(str)
         control = _longest_first(self._control[name])
         found = [(match.start(), match.end()) for match in control.finditer(plain)]
-        if not found:
+        if not found or self._are_apart(name, data):
             return [(plain, False)]
         exchanged = _Exchange(plain, control)
         for mark in (exchanged.everything, exchanged.control_tokens):
@@ -211,11 +220,31 @@ class ChatTemplate:
             if exchanged.back(marked) == plain:
                 is_own = [any(exchanged.is_private(c) for c in marked[start:end]) for start, end in found]
                 return self._pieces(plain, found, is_own)
-        raise InputError(
+        raise MessageError(
             "a message spells out one of the model's control tokens, and this chat template transforms contents in a "
             "way "
             "that hides which words are the message's; take the control token out of the message"
         )
+
+    def _border(self, name: str) -> re.Pattern[str] | None:
+        """Characters without which no words of a message can be part of a control token; None where that cannot be said.
+
+        Every control token begins and ends with one of them, and no text of the template stops inside a control token.
+        """
+        tokens, codec = self._control[name], self._codec
+        ends = {character for token in tokens for character in (token[0], token[-1])}
+        beginnings = {token[:size] for token in tokens for size in range(1, len(token))}
+        begun = any(own.endswith(tuple(beginnings)) for own in codec.special_tokens.values())
+        if not ends or any(map(str.isalnum, ends)) or begun or self._compiled[name].stops_at(beginnings):
+            return None
+        return re.compile(f"[{re.escape(''.join(sorted(ends)))}]")
+
+    def _are_apart(self, name: str, data: Mapping[str, Any]) -> bool:
+        """Whether all control tokens are surely the template's own. Most conversations need no second rendering for it."""
+        border = self._borders[name]
+        if border is None or any(isinstance(value, str | Mapping | Sequence) for key, value in data.items() if key != "messages"):
+            return False
+        return not any(border.search(text) for text in _texts(data["messages"]))
 
     def _pieces(self, text: str, found: Sequence[tuple[int, int]], own: Sequence[bool]) -> list[tuple[str, bool]]:
         """Cut at the template's control tokens around each stretch in which a message spells one."""
@@ -255,7 +284,7 @@ class _Exchange:
         # These get theirs first, whatever a message does to use all private characters up.
         for character in sorted({character for match in control.finditer(text) for character in match[0]}):
             if self._of(character) == character:
-                raise InputError("the messages use every private character of Unicode, so nothing can be told apart in them")
+                raise MessageError("the messages use every private character of Unicode, so nothing can be told apart in them")
 
     def everything(self, content: str) -> str:
         return "".join(character if character.isspace() else self._of(character) for character in content)
@@ -283,31 +312,34 @@ class _Exchange:
 def check_messages(messages: object) -> list[dict[str, Any]]:
     """Messages as the templates want them: a role and a text each. Lists of text parts are joined.
 
-    Raises InputError, naming the message by its index, for anything else.
+    Raises MessageError, naming the message by its index, for anything else.
     """
     if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence):
-        raise InputError(f"messages must be a list of objects with role and content; got {type(messages).__name__}")
+        raise MessageError(f"messages must be a list of objects with role and content; got {type(messages).__name__}")
     if not messages:
-        raise InputError("messages is empty; give at least one message with role and content")
+        raise MessageError("messages is empty; give at least one message with role and content")
     return [_check_message(message, f"messages[{i}]") for i, message in enumerate(messages)]
 
 
 def _check_message(message: object, where: str) -> dict[str, Any]:
     if not isinstance(message, Mapping):
-        raise InputError(f"{where} is {type(message).__name__}; it must be an object with role and content")
+        raise MessageError(f"{where} is {type(message).__name__}; it must be an object with role and content", where)
     unknown = sorted(str(key) for key in message if key not in MESSAGE_KEYS)
     if unknown:
-        raise InputError(f"{where} has unknown keys {', '.join(unknown)}; allowed are {', '.join(MESSAGE_KEYS)}")
+        told = f"{where} has unknown keys {', '.join(unknown)}; allowed are {', '.join(MESSAGE_KEYS)}"
+        raise MessageError(told, f"{where}.{unknown[0]}"[:100])
     role = message.get("role")
     if not isinstance(role, str) or not role.strip():
-        raise InputError(f"{where}.role is {role!r}; it must be a text such as 'system', 'user' or 'assistant'")
+        raise MessageError(
+            f"{where}.role is {role!r}; it must be a text such as 'system', 'user' or 'assistant'", f"{where}.role"
+        )
     calls = message.get("tool_calls")
     content = _check_content(message.get("content"), where, may_be_absent=bool(calls))
     for key in ("name", "tool_call_id", "reasoning_content"):
         if message.get(key) is not None and not isinstance(message[key], str):
-            raise InputError(f"{where}.{key} is {type(message[key]).__name__}; it must be a text")
+            raise MessageError(f"{where}.{key} is {type(message[key]).__name__}; it must be a text", f"{where}.{key}")
     if calls is not None and (isinstance(calls, str) or not isinstance(calls, Sequence)):
-        raise InputError(f"{where}.tool_calls is {type(calls).__name__}; it must be a list")
+        raise MessageError(f"{where}.tool_calls is {type(calls).__name__}; it must be a list", f"{where}.tool_calls")
     return {**{key: value for key, value in message.items() if value is not None}, "role": role, "content": content}
 
 
@@ -318,17 +350,20 @@ def _check_content(content: object, where: str, *, may_be_absent: bool) -> str |
         texts = []
         for i, part in enumerate(content):
             if not isinstance(part, Mapping) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-                raise InputError(
-                    f"{where}.content[{i}] is {part!r}; only parts like {{'type': 'text', 'text': '…'}} are understood"
+                raise MessageError(
+                    f"{where}.content[{i}] is {part!r}; only parts like {{'type': 'text', 'text': '…'}} are understood",
+                    f"{where}.content[{i}]",
                 )
             texts.append(part["text"])
         content = "".join(texts)
     if not isinstance(content, str):
-        raise InputError(f"{where}.content is {type(content).__name__}; it must be a text or a list of text parts")
+        told = f"{where}.content is {type(content).__name__}; it must be a text or a list of text parts"
+        raise MessageError(told, f"{where}.content")
     try:
         content.encode()
     except UnicodeEncodeError as error:
-        raise InputError(f"{where}.content has a lone surrogate at character {error.start}; it is not Unicode text") from None
+        told = f"{where}.content has a lone surrogate at character {error.start}; it is not Unicode text"
+        raise MessageError(told, f"{where}.content") from None
     return content
 
 
@@ -344,6 +379,18 @@ def _in_strings(value: Any, mark: Callable[[str], str]) -> Any:
     if isinstance(value, Sequence):
         return [_in_strings(inner, mark) for inner in value]
     return value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts inside a value, roles and names among them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, Sequence):
+        for inner in value:
+            yield from _texts(inner)
 
 
 def _longest_first(texts: set[str]) -> re.Pattern[str]:

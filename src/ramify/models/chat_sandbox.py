@@ -3,11 +3,11 @@
 import functools
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from ramify.errors import InputError
+from ramify.errors import InputError, MessageError
 
 __all__ = ["SandboxedTemplate"]
 
@@ -34,7 +34,7 @@ class SandboxedTemplate:
     def render(self, values: Mapping[str, Any]) -> str:
         """The template's text.
 
-        Raises InputError with the template's own words when it refuses, fails, or writes without end.
+        Raises MessageError with the template's own words when it refuses, fails, or writes without end.
         """
         limit = 4_000_000 + 8 * _characters(list(values.values()))
         written: list[str] = []
@@ -44,19 +44,19 @@ class SandboxedTemplate:
                 written.append(part)
                 size += len(part)
                 if size > limit:
-                    raise InputError(
+                    raise MessageError(
                         f"the chat template wrote more than {limit:,} characters for this conversation, and was stopped"
                     )
         except self._jinja.UndefinedError as error:
-            raise InputError(
+            raise MessageError(
                 f"the chat template needs a value that was not given: {error}; pass it by name beside the messages"
             ) from error
         except self._jinja.TemplateError as error:
-            raise InputError(f"the chat template refuses this conversation: {error}") from error
+            raise MessageError(f"the chat template refuses this conversation: {error}") from error
         except (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
-            if isinstance(error, InputError):
+            if isinstance(error, MessageError):
                 raise
-            raise InputError(f"the chat template cannot render this conversation: {type(error).__name__}: {error}") from error
+            raise MessageError(f"the chat template cannot render this conversation: {type(error).__name__}: {error}") from error
         return "".join(written)
 
     @cached_property
@@ -74,6 +74,11 @@ class SandboxedTemplate:
         """
         written, looked_for = self._literals
         return any(text in literal for literal in written) and not any(text in literal for literal in looked_for)
+
+    def stops_at(self, endings: Iterable[str]) -> bool:
+        """Whether a text in the template ends with one of these."""
+        written, _ = self._literals
+        return any(literal.endswith(tuple(endings)) for literal in written)
 
     @cached_property
     def _literals(self) -> tuple[list[str], list[str]]:

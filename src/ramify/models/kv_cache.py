@@ -1,9 +1,9 @@
 """The keys and values of branches: runs of tokens, shared by every branch that passes through them.
 
 A branch is a path of (segment, tokens used). Forking copies the path, never the tensors. Only the last segment of a path
-grows, and only while no other branch looks at it; otherwise a short tail is copied and a long one is left shared with a new
-segment behind it. So beams, which fork at every token, copy a few tokens a step instead of growing a chain of one-token
-segments.
+grows. Where other branches look at it too, the first to go on from a short tail's end has the room behind it, and for others
+it is copied; a long tail is left shared with a new segment behind it. So beams, which fork at every token, copy a few tokens
+a step instead of growing a chain of one-token segments.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ramify.models.kv_memory import Memory
+from ramify.models.kv_slabs import Slab, Slabs
 
 __all__ = ["KVBranch", "KVCache", "Segment"]
 
@@ -30,10 +31,11 @@ Stored = list[Tensor | None]
 class Segment:
     """A run of tokens. keys[layer], values[layer]: (H_kv, capacity, D), of which the first `length` tokens are filled.
 
-    block: (L, 2, H_kv, capacity, D), all of them at once, where the cache was told that all layers are alike.
+    block: (L, 2, H_kv, capacity, D), all of them at once, where the cache was told that all layers are alike. slab: where it is a
+    slot, unless it has memory of its own.
     """
 
-    __slots__ = ("block", "capacity", "keys", "length", "memory", "refs", "values")
+    __slots__ = ("block", "capacity", "keys", "length", "memory", "refs", "slab", "slot", "values")
 
     def __init__(self, num_layers: int, capacity: int) -> None:
         self.keys: Stored = [None] * num_layers
@@ -41,6 +43,8 @@ class Segment:
         self.memory: Tensor | None = None
         """In which all of them lie, where the cache knew their shapes."""
         self.block: Tensor | None = None
+        self.slab: Slab | None = None
+        self.slot = 0
         self.capacity = capacity
         self.length = 0
         self.refs = 1
@@ -71,6 +75,7 @@ class KVCache:
         self._size_bytes = 0
         self._alike = shape
         self._memory = Memory(torch.float32, torch.device("cpu")) if shape else None
+        self._slabs = Slabs(num_layers, *shape) if shape else None
         self._shapes = {(layer, is_keys): shape for layer in range(num_layers) for is_keys in (True, False)} if shape else {}
         """(H_kv, D) of the keys (True) and values (False) of every layer that was written once."""
 
@@ -115,6 +120,8 @@ class KVCache:
             segment, used = branch.path[-1]
             if segment.refs == 1:
                 segment.length = used  # nobody else sees what lay beyond
+            elif used == segment.length < COPY_BELOW_TOKENS and used + count <= segment.capacity:
+                pass  # nobody has gone on from there: the first who does has the room behind it, the others copy
             elif used < COPY_BELOW_TOKENS:
                 segment = self._copy_tail(segment, used, used + count)
                 self._release(branch.path[-1][0])
@@ -153,6 +160,14 @@ class KVCache:
         among those that come and go with its layer, would leave holes all over the heap."""
         if self._memory is None:
             return
+        if self._slabs is not None and (found := self._slabs.take(segment.capacity)) is not None:
+            segment.slab, segment.slot = found
+            segment.capacity = segment.slab.capacity
+            segment.block = segment.slab.block[segment.slot]
+            views = segment.block.flatten(0, 1).unbind(0)
+            segment.keys, segment.values = list(views[0::2]), list(views[1::2])
+            self._size_bytes += segment.size_bytes()
+            return
         per_token = sum(heads * width for heads, width in self._shapes.values())
         segment.memory = memory = self._memory.take(per_token * segment.capacity)
         segment.capacity = len(memory) // per_token // SMALLEST_CAPACITY_TOKENS * SMALLEST_CAPACITY_TOKENS
@@ -188,6 +203,9 @@ class KVCache:
             self._give_back(segment)
 
     def _give_back(self, segment: Segment) -> None:
+        if segment.slab is not None and self._slabs is not None:
+            self._slabs.give_back(segment.slab, segment.slot)
+        segment.slab = None
         if segment.memory is not None and self._memory is not None:
             self._memory.give_back(segment.memory)
         segment.memory = None
@@ -205,6 +223,7 @@ class KVCache:
         self._give_back(segment)
         segment.keys, segment.values = larger.keys, larger.values
         segment.memory, segment.block, segment.capacity = larger.memory, larger.block, larger.capacity
+        segment.slab, segment.slot = larger.slab, larger.slot
 
     def _fill(self, segment: Segment, source: Segment, used: int) -> None:
         """Copy the first `used` tokens."""

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ramify.models.attention import BatchPlan, attend
+from ramify.models.attention import attend
+from ramify.models.batch_plan import BatchPlan
 from ramify.models.kernels import Array, Seen, joined
 
 __all__ = ["LeanDecoder"]

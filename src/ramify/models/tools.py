@@ -7,13 +7,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ramify.errors import InputError
+from ramify.errors import MessageError
 
 __all__ = ["told_apart"]
 
 
 def told_apart(messages: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], list[Any] | None]:
-    """(messages as templates want them, the tools on offer or None). Raises InputError for tools that are no JSON list."""
+    """(messages as templates want them, the tools on offer or None). Raises MessageError for tools that are no JSON list."""
     first = messages[0]
     offered = first.get("tools")
     found = [_message(message) for message in messages]
@@ -24,7 +24,7 @@ def told_apart(messages: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str,
     except ValueError:
         tools = None
     if not isinstance(tools, list):
-        raise InputError(f"messages[0].tools is {str(offered)[:60]!r}; it must be a JSON list of tools")
+        raise MessageError(f"messages[0].tools is {str(offered)[:60]!r}; it must be a JSON list of tools", "messages[0].tools")
     return found, tools
 
 

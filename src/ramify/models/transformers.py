@@ -59,6 +59,7 @@ class TransformersBackend:
         self.codec = codec
         self._device = next(model.parameters()).device
         self._missing = _ids_without_a_token(codec, info.vocab_size).to(self._device)
+        self._missing_ids = torch.nonzero(self._missing).flatten()
         self._takes = frozenset(inspect.signature(model.forward).parameters)
         self._keeps_logits = "logits_to_keep" in self._takes
         self._tolerance = 1e-3 if info.dtype == "float32" else 0.1
@@ -206,8 +207,8 @@ class TransformersBackend:
         return logits, out.hidden_states[-1][0] if hidden else None
 
     def _only_tokens(self, logits: Tensor) -> Tensor:
-        """(N, V) -> a float32 copy, ids that the tokenizer does not have at -inf."""
-        return torch.where(self._missing, -math.inf, logits.float())
+        """(N, V) in float32, ids that the tokenizer does not have at -inf; written into `logits` where that is float32."""
+        return logits.float().index_fill_(1, self._missing_ids, -math.inf)
 
     # Branches that do not.
 

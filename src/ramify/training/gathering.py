@@ -314,6 +314,7 @@ def _of_entry(record: Record, entry: Entry, kind: str, spelling: Spelling, learn
     else:
         losers = {worse for _, worse in entry.better}
         picks = [(i, None, True) for i, answer in enumerate(entry.answers) if answer.good is not False and i not in losers]
+    before = _before(entry.prompt, spelling, learning) if picks else []
     for chosen, rejected, label in picks:
         problems: list[str] = []
         answers: list[list[Segment]] = []
@@ -324,7 +325,7 @@ def _of_entry(record: Record, entry: Entry, kind: str, spelling: Spelling, learn
             ids = spelling.text(answer.text)
             ending = () if answer.truncated or not ids else _ending(entry.prompt, spelling)
             answers.append([((*ids, *ending), True)])
-        yield _row(name, _before(entry.prompt, spelling, learning), answers, spelling, label, source, problems)
+        yield _row(name, before, answers, spelling, label, source, problems)
 
 
 def _rows_of_ids(path: str, kind: str, spelling: Spelling, learning: Learning) -> Iterator[TrainingRow]:

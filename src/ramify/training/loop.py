@@ -20,6 +20,7 @@ from ramify.training.checkpoints import Progress, load_checkpoint, load_weights,
 from ramify.training.config import TrainConfig
 from ramify.training.curves import Log
 from ramify.training.devices import Devices
+from ramify.training.heap import kept_memory
 from ramify.training.objectives import Objective
 from ramify.training.optimizers import learning_rate_share, optimizers_for
 from ramify.training.reader import Reader
@@ -32,6 +33,7 @@ TOLD = ("accuracy", "margin", "chosen", "rejected", "drift", "moved")
 """Sums of an objective that are told as means, beside the loss."""
 
 
+@kept_memory()
 def run(
     reader: Reader,
     objective: Objective,

@@ -14,10 +14,12 @@ from torch.nn.functional import linear
 
 from ramify.training.examples import IGNORED
 
-__all__ = ["CHUNK_BYTES", "masked_loss", "rows_at_once", "select_learned", "token_logprobs"]
+__all__ = ["CHUNK_BYTES", "masked_loss", "places_learned", "rows_at_once", "select_learned", "summed_loss", "token_logprobs"]
 
 CHUNK_BYTES = 64 << 20
 """Logits that exist at one time, in float32."""
+ACCELERATOR_BYTES = 4 * CHUNK_BYTES
+"""The same on an accelerator, which small products leave idle."""
 
 
 def select_learned(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -25,9 +27,14 @@ def select_learned(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
     hidden: (B, T, D); labels: (B, T), -100 where only read. Returns (N, D) and (N,): hidden state t with label t + 1.
     """
-    targets = labels[:, 1:].reshape(-1)
-    keep = (targets != IGNORED).nonzero().squeeze(1)
-    return hidden[:, :-1].reshape(-1, hidden.shape[-1]).index_select(0, keep), targets.index_select(0, keep)
+    keep, targets = places_learned(labels)
+    return hidden.reshape(-1, hidden.shape[-1]).index_select(0, keep), targets
+
+
+def places_learned(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """(N,) the places that predict a learned token, in rows laid behind one another, and (N,) those tokens."""
+    row, place = (labels[:, 1:] != IGNORED).nonzero(as_tuple=True)
+    return row * labels.shape[1] + place, labels[row, place + 1]
 
 
 def masked_loss(
@@ -39,8 +46,15 @@ def masked_loss(
     at a time. Measured in float32.
     """
     selected, targets = select_learned(hidden, labels)
+    return summed_loss(selected, weight, targets, bias=bias, chunk=chunk), len(targets)
+
+
+def summed_loss(
+    selected: Tensor, weight: Tensor, targets: Tensor, *, bias: Tensor | None = None, chunk: int | None = None
+) -> Tensor:
+    """The same of hidden states and targets as `select_learned` gives them."""
     how = (chunk or rows_at_once(weight), torch.is_grad_enabled())
-    return _Loss.apply(selected, weight, bias, targets, *how), len(targets)  # type: ignore[no-untyped-call]
+    return _Loss.apply(selected, weight, bias, targets, *how)  # type: ignore[no-untyped-call,no-any-return]
 
 
 def token_logprobs(
@@ -52,7 +66,8 @@ def token_logprobs(
 
 def rows_at_once(weight: Tensor) -> int:
     """How many places have logits at one time, for an output projection (V, D)."""
-    return max(16, CHUNK_BYTES // (4 * weight.shape[0]))
+    size = CHUNK_BYTES if weight.device.type == "cpu" else ACCELERATOR_BYTES
+    return max(16, size // (4 * weight.shape[0]))
 
 
 def _precision(hidden: Tensor) -> torch.dtype:

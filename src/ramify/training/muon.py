@@ -33,19 +33,22 @@ def fast_precision(device: torch.device) -> torch.dtype:
 def orthogonal(matrix: Tensor, *, steps: int = 5, precision: torch.dtype = torch.float32) -> Tensor:
     """Roughly U Vᵀ of `matrix` = U S Vᵀ: singular values between 0.5 and 1.5, found by a Newton-Schulz iteration.
 
-    matrix: (M, N). Returns (M, N) in `precision`. A matrix of zeros stays zeros.
+    matrix: (M, N), or (L, M, N) for a stack of which each is taken by itself. Returns the same shape in `precision`. A matrix
+    of zeros stays zeros.
     """
-    tall = matrix.shape[0] > matrix.shape[1]
-    current = (matrix.T if tall else matrix).to(precision)
-    current = current / current.norm().clamp(min=_EPS)
+    if matrix.ndim == 2:
+        return orthogonal(matrix.unsqueeze(0), steps=steps, precision=precision).squeeze(0)
+    tall = matrix.shape[1] > matrix.shape[2]
+    current = (matrix.mT if tall else matrix).to(precision)
+    current = current / current.norm(dim=(1, 2), keepdim=True).clamp(min=_EPS)
     for _ in range(steps):
-        gram = current @ current.T
-        current = torch.addmm(current, torch.addmm(gram, gram, gram, beta=_B, alpha=_C), current, beta=_A)
-    return current.T if tall else current
+        gram = current @ current.mT
+        current = torch.baddbmm(current, torch.baddbmm(gram, gram, gram, beta=_B, alpha=_C), current, beta=_A)
+    return current.mT if tall else current
 
 
 class Muon(torch.optim.Optimizer):
-    """For parameters of two dimensions; learning rates and weight decay mean what they mean for AdamW.
+    """For matrices, and stacks of matrices of one shape; learning rates and weight decay mean what they mean for AdamW.
 
     `precision=None` takes each device's `fast_precision`. The state is one momentum a matrix.
     """
@@ -62,7 +65,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
         self.precision = precision
         shapes = [tuple(p.shape) for group in self.param_groups for p in group["params"]]
-        assert all(len(shape) == 2 for shape in shapes), shapes
+        assert all(len(shape) in (2, 3) for shape in shapes), shapes
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -88,4 +91,4 @@ class Muon(torch.optim.Optimizer):
         update = orthogonal(ahead, precision=self.precision or fast_precision(parameter.device))
         parameter.mul_(1 - rate * group["weight_decay"])
         # An orthogonal matrix's entries have a root mean square of 1 / sqrt(longer side); AdamW's updates of about 0.2.
-        parameter.add_(update.to(parameter.dtype), alpha=-rate * 0.2 * max(parameter.shape) ** 0.5)
+        parameter.add_(update.to(parameter.dtype), alpha=-rate * 0.2 * max(parameter.shape[-2:]) ** 0.5)

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
@@ -20,8 +20,10 @@ from torch.nn.functional import logsigmoid
 from ramify.errors import InputError
 from ramify.training.batches import Batch, pack, pad, prompt_length
 from ramify.training.examples import Example
-from ramify.training.gathering import TrainingRow
 from ramify.training.reader import Reader
+
+if TYPE_CHECKING:
+    from ramify.training.gathering import TrainingRow
 
 __all__ = ["Completions", "Labels", "Objective", "Pairs", "PreferenceConfig", "Sums", "resting"]
 
@@ -115,9 +117,9 @@ class Completions(_Batched):
 class _Referred(_Batched):
     """Rows measured once by the model that the run starts from, so that no second model is kept."""
 
-    rows: Sequence[TrainingRow]
+    rows: Sequence["TrainingRow"]
 
-    def __init__(self, rows: Sequence[TrainingRow], config: PreferenceConfig, **how: Any) -> None:
+    def __init__(self, rows: Sequence["TrainingRow"], config: PreferenceConfig, **how: Any) -> None:
         super().__init__(rows, **how)
         self.config = config
         self._reference: list[list[float]] = []

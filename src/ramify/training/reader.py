@@ -1,7 +1,8 @@
 """A model as training reads it: from a batch to hidden states and an output projection, never to all logits.
 
 What the projection alone cannot say (a soft cap, a scale on the logits) is found out by trying at the start; such a model gives
-all its logits. Packing is tried too: a row must say alone what it says among others.
+all its logits. Packing is tried too: a row must say alone what it says among others. Models of the Llama family are read by
+`decoder.py`, where it says what they say; others by their own code.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,13 +16,14 @@ from torch.nn.functional import cross_entropy
 from ramify.errors import UnsupportedError
 from ramify.training.attention import PACKED, register
 from ramify.training.batches import Batch, Trunk
+from ramify.training.decoder import FrugalDecoder
 from ramify.training.distance import Expected, distance, expectations
-from ramify.training.loss import masked_loss, select_learned, token_logprobs
+from ramify.training.loss import places_learned, select_learned, summed_loss, token_logprobs
 
 __all__ = ["Reader"]
 
-TOLERANCE = 2e-3
-"""How far two ways to the same logits may differ, relative to the largest one, in float32."""
+TOLERANCE = {torch.float32: 2e-3, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+"""How far two ways to the same may differ, relative to the largest number."""
 
 
 class Reader:
@@ -38,7 +40,8 @@ class Reader:
         self._head = inner.get_output_embeddings()
         self._own_attention = str(inner.config._attn_implementation)
         self._attention = self._own_attention
-        if packing:
+        self._decoder = None if compile else self._frugal()
+        if packing and self._decoder is None:
             register()
             self._attention = PACKED
         elif compile and self.device.type == "cpu":
@@ -46,10 +49,15 @@ class Reader:
         self._attend_by(self._attention)
         self.whole = not self._projects()
         """Whether all logits are computed, because the projection alone does not give them."""
-        if packing:
+        if self._attention == PACKED:
             self._try_packing()
         if compile:
             self._body = torch.compile(inner.base_model, dynamic=True)
+
+    @property
+    def frugal(self) -> bool:
+        """Whether the model is read by `decoder.py`."""
+        return self._decoder is not None
 
     @contextmanager
     def generating(self) -> Iterator[None]:
@@ -67,16 +75,15 @@ class Reader:
     def loss(self, batch: Batch) -> tuple[Tensor, int]:
         """The sum of -log p over the learned tokens in nats, and their number."""
         with self._autocast():
-            features = self._features(batch)
+            selected, targets = self._selected(batch)
             if self.whole:
-                selected, targets = select_learned(features, batch.labels)
                 return cross_entropy(selected.float(), targets, reduction="sum"), len(targets)
-            return masked_loss(features, self._head.weight, batch.labels, bias=self._bias)
+            return summed_loss(selected, self._head.weight, targets, bias=self._bias), len(targets)
 
     def logprobs(self, batch: Batch) -> Tensor:
         """(N,) log p of each learned token in nats, in the order of `batch.rows`."""
         with self._autocast():
-            selected, targets = select_learned(self._features(batch), batch.labels)
+            selected, targets = self._selected(batch)
             if self.whole:
                 return -cross_entropy(selected.float(), targets, reduction="none")
             return token_logprobs(selected, self._head.weight, targets, bias=self._bias)
@@ -84,13 +91,13 @@ class Reader:
     def expectations(self, batch: Batch) -> Expected:
         """What the model expects at each place that predicts a learned token, in the order of `batch.rows`."""
         with self._autocast(), torch.no_grad():
-            selected, _ = select_learned(self._features(batch), batch.labels)
+            selected, _ = self._selected(batch)
             return expectations(selected, None if self.whole else self._head.weight, self._bias)
 
     def distance(self, batch: Batch, expected: Expected) -> Tensor:
         """The sum over those places of how far the model is, in nats, from what was expected there."""
         with self._autocast():
-            selected, _ = select_learned(self._features(batch), batch.labels)
+            selected, _ = self._selected(batch)
             return distance(selected, None if self.whole else self._head.weight, expected, self._bias)
 
     def row_logprobs(self, batch: Batch) -> Tensor:
@@ -100,6 +107,13 @@ class Reader:
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
+
+    def _selected(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The hidden states that predict a learned token, (N, D), or their logits, (N, V); and (N,) those tokens."""
+        if self._decoder is None or self.whole:
+            return select_learned(self._features(batch), batch.labels)
+        keep, targets = places_learned(batch.labels)
+        return self._decoder(batch, keep), targets
 
     def _features(self, batch: Batch) -> Tensor:
         """(B, T, D), or (B, T, V) where all logits are computed."""
@@ -119,11 +133,36 @@ class Reader:
         generator = torch.Generator().manual_seed(0)
         return [torch.randint(min(size, 1000), (1, length), generator=generator).to(self.device) for length in lengths]
 
+    def _frugal(self) -> FrugalDecoder | None:
+        """The decoder in our own steps, where it says what the model says: of a row, padded, packed and behind what it shares."""
+        decoder = FrugalDecoder.of(self._causal)
+        if decoder is None:
+            return None
+        first, second, other = self._sample(5, 7, 3)
+        packed = torch.cat([first, second[:, :4], other, second[:, 4:]], 1)
+        batch = Batch(packed, packed, (), (Trunk(0, (5,), (0,)), Trunk(4, (3, 3), (1, 2))))
+        padded = torch.cat([first, first[:, :2]], 1), second
+        square = Batch(torch.cat(padded), torch.cat(padded), ())
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                rows = [first, torch.cat([second[:, :4], other], 1), second]
+                alone, branch, plain = (self._body(input_ids=ids, use_cache=False).last_hidden_state[0] for ids in rows)
+                every = torch.arange(15, device=self.device)
+                expected = torch.cat([alone, branch, plain[4:]])
+                again = torch.tensor([4, 9, 13], device=self.device)
+                agrees = _alike(decoder(batch, every), expected) and _alike(decoder(batch, again), expected[again])
+                agrees = agrees and _alike(decoder(square, every[:14])[[*range(5), *range(7, 14)]], torch.cat([alone, plain]))
+        finally:
+            self.model.train(was_training)
+        return decoder if agrees else None
+
     def _projects(self) -> bool:
         """Whether the output projection of the hidden states is the model's logits."""
         (ids,) = self._sample(5)
         given: dict[str, Any] = {"input_ids": ids, "use_cache": False}
-        if self.packing:
+        if self._attention == PACKED:
             given |= {"position_ids": torch.arange(5, device=self.device).unsqueeze(0), "ramify_trunks": (Trunk(0, (5,), (0,)),)}
         was_training = self.model.training
         self.model.eval()
@@ -171,4 +210,5 @@ class Reader:
 
 
 def _alike(left: Tensor, right: Tensor) -> bool:
-    return bool((left - right).abs().max() <= TOLERANCE * right.abs().max().clamp(min=1.0))
+    tolerance = TOLERANCE.get(right.dtype, 2e-3)
+    return bool((left - right).abs().max() <= tolerance * right.abs().max().clamp(min=1.0))

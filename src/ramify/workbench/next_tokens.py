@@ -1,21 +1,25 @@
 """What a model could say next, before and after the processors of a configuration, from any position of any completion."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ramify.decoding.config import GenerationConfig
-from ramify.decoding.logprobs import entropy, top
 from ramify.decoding.pipeline import Row
 from ramify.engine.branch import Branch
 from ramify.engine.model import Model
 from ramify.engine.requests import GenerationRequest
 from ramify.errors import InputError
+from ramify.store.records import TokenLogprob
 
-__all__ = ["Next", "next_after", "next_of"]
+__all__ = ["Next", "Reading", "next_after"]
+
+_Values = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,84 +43,118 @@ class Next:
     """Of the raw distribution, in nats."""
 
 
-def next_of(
-    model: Model,
-    logits: Tensor,
-    processed: Tensor | None = None,
-    *,
-    k: int = 20,
-    search: str | None = None,
-    also: Sequence[int] = (),
+class Reading:
+    """What a model's logits say of the next token: read once for those who look, and for the token that is taken."""
+
+    def __init__(self, logits: Tensor) -> None:
+        """logits: (V,)."""
+        self.logits = logits
+        values: _Values = logits.cpu().numpy().astype(np.float64)
+        likeliest = values.max()
+        self.raw: _Values = values - (likeliest + np.log(np.exp(values - likeliest).sum()))
+        """Log-probabilities at temperature 1, (V,)."""
+        self._ordered = np.sort(self.raw)
+
+    @cached_property
+    def entropy(self) -> float:
+        """In nats; what cannot be said adds nothing."""
+        said = self.raw[np.isfinite(self.raw)]
+        return max(0.0, -float(np.exp(said) @ said))
+
+    def likeliest(self, k: int) -> list[int]:
+        """The k likeliest tokens that can be said, by id; of equals at the bound those of the lowest ids."""
+        bound = max(self._ordered[-min(k, len(self.raw))], np.finfo(self.raw.dtype).min)
+        above = np.flatnonzero(self.raw > bound)
+        return sorted([*above.tolist(), *np.flatnonzero(self.raw == bound)[: k - len(above)].tolist()])
+
+    def best_first(self, token_ids: Iterable[int]) -> list[int]:
+        """Each once, of equals the lowest id first."""
+        ids = np.unique(np.array(list(token_ids), dtype=np.int64))
+        found: list[int] = ids[np.argsort(-self.raw[ids], kind="stable")].tolist()
+        return found
+
+    def ranks(self, token_ids: Sequence[int]) -> list[int]:
+        """1 + the number of tokens strictly likelier."""
+        found: list[int] = (1 + len(self.raw) - np.searchsorted(self._ordered, self.raw[token_ids], side="right")).tolist()
+        return found
+
+    def spelt_with(self, text: str, spelt: Sequence[bytes], k: int) -> list[int]:
+        """The k likeliest tokens that can be said and contain `text`."""
+        found: list[int] = []
+        order = np.argsort(-self.raw, kind="stable")
+        for token_id, value in zip(order.tolist(), self.raw[order].tolist(), strict=True):
+            if value == -math.inf or len(found) == k:
+                break
+            if text in spelt[token_id].decode("utf-8", errors="replace"):
+                found.append(token_id)
+        return found
+
+    def kept(self, model: Model, token_id: int, alternatives: int) -> TokenLogprob:
+        """What the workspace keeps of a token that is taken, in float32 as the engine measures. InputError for no token."""
+        (checked,) = model._checked_ids((token_id,), "the branch")
+        others, values = self.best_first(self.likeliest(alternatives)), self.raw.astype(np.float32)
+        pieces = model.codec.token_bytes
+        return TokenLogprob(
+            token_id=checked,
+            token_bytes=pieces[checked],
+            logprob=float(values[checked]),
+            rank=self.ranks([checked])[0],
+            entropy=float(np.float32(self.entropy)),
+            alternatives=tuple((each, pieces[each], float(values[each])) for each in others),
+        )
+
+
+def _next_of(
+    model: Model, reading: Reading, processed: Tensor | None, *, k: int, search: str | None, also: Sequence[int]
 ) -> Next:
     """The k likeliest tokens, every EOS, and those of `also`; with `search`, the k likeliest whose text contains it.
 
-    logits, processed: (V,). Raises InputError for k below 1.
+    processed: (V,). Raises InputError for k below 1.
     """
     if not 1 <= k <= 10_000:
         raise InputError(f"k is {k}; it must be from 1 to 10,000")
-    raw = torch.log_softmax(logits.double(), dim=-1)
     spelt, ends = model.codec.literal_bytes, set(model.info.eos_token_ids)
-    if search is None:
-        best_ids, best = (each[0].tolist() for each in top(raw.unsqueeze(0), min(k, len(raw))))
-        likeliest = {token_id for token_id, value in zip(best_ids, best, strict=True) if value > -math.inf}
-        chosen = sorted({*likeliest, *ends, *also})
-    else:
-        chosen = _spelt_with(search, raw, spelt, k)
-    values: list[float] = raw[chosen].tolist()
-    ranks: list[int] = (1 + len(raw) - torch.searchsorted(raw.sort().values, raw[chosen], right=True)).tolist()
-    # Best first, the lowest id first among equals.
-    shown = sorted(zip(chosen, values, ranks, strict=True), key=lambda each: (-each[1], each[0]))
-    ids = [token_id for token_id, _, _ in shown]
-    probabilities = torch.softmax(logits.double(), dim=-1).float()[ids].tolist()
-    after = None if processed is None else torch.log_softmax(processed.double(), dim=-1)[ids].tolist()
+    chosen = [*reading.likeliest(k), *ends, *also] if search is None else reading.spelt_with(search, spelt, k)
+    token_ids = reading.best_first(chosen)
+    values = reading.raw[token_ids]
+    probabilities: list[float] = np.exp(values).astype(np.float32).tolist()
+    after = None if processed is None else torch.log_softmax(processed.double(), dim=-1)[token_ids].tolist()
     return Next(
-        token_ids=ids,
-        texts=[spelt[token_id].decode("utf-8", errors="replace") for token_id in ids],
-        logprobs=[value for _, value, _ in shown],
+        token_ids=token_ids,
+        texts=[spelt[token_id].decode("utf-8", errors="replace") for token_id in token_ids],
+        logprobs=values.tolist(),
         probabilities=probabilities,
         processed=after,
-        ranks=[place for _, _, place in shown],
-        ends=[token_id in ends for token_id in ids],
+        ranks=reading.ranks(token_ids),
+        ends=[token_id in ends for token_id in token_ids],
         others=max(0.0, 1.0 - math.fsum(probabilities)),
-        entropy=float(entropy(raw.float().unsqueeze(0))[0]),
+        entropy=reading.entropy,
     )
-
-
-def _spelt_with(text: str, raw: Tensor, spelt: Sequence[bytes], k: int) -> list[int]:
-    """The k likeliest tokens that can be said and contain `text`."""
-    found: list[int] = []
-    order = torch.argsort(raw, descending=True, stable=True)
-    for token_id, value in zip(order.tolist(), raw[order].tolist(), strict=True):
-        if value == -math.inf or len(found) == k:
-            break
-        if text in spelt[token_id].decode("utf-8", errors="replace"):
-            found.append(token_id)
-    return found
 
 
 def next_after(
     model: Model,
     prompt_ids: Sequence[int],
     generated_ids: Sequence[int],
-    config: GenerationConfig,
+    config: GenerationConfig | None,
     *,
     k: int = 20,
     search: str | None = None,
     also: Sequence[int] = (),
-    branch: Branch | None = None,
+    reading: Reading | None = None,
 ) -> Next:
     """What could come after a prompt (prefill included) and what was generated since; one forward pass of what is not in memory.
 
-    The processed numbers are those from which this config chose, or would have. branch: one that stands there already.
-    Raises what a request would.
+    The processed numbers are those from which this config chose, or would have; without one there are none. reading: of what
+    the model says there, where it is at hand. Raises what a request would.
     """
-    request = model.request_of_ids(tuple(prompt_ids), (), config)
-    if branch is not None:
-        logits = branch.logits()
-    else:
+    model._check_room(len(prompt_ids))
+    request = None if config is None else model.request_of_ids(tuple(prompt_ids), (), config)
+    if reading is None:
         with Branch(model, (*prompt_ids, *generated_ids), len(prompt_ids)) as short:
-            logits = short.logits()
-    return next_of(model, logits, _processed(model, request, logits, generated_ids), k=k, search=search, also=also)
+            reading = Reading(short.logits())
+    processed = None if request is None else _processed(model, request, reading.logits, generated_ids)
+    return _next_of(model, reading, processed, k=k, search=search, also=also)
 
 
 def _processed(model: Model, request: GenerationRequest, logits: Tensor, generated_ids: Sequence[int]) -> Tensor | None:

@@ -191,6 +191,7 @@ class Recalling(Watched):
             keep = None if beam.constraint is None else beam.constraint.keep(self.request.room - len(beam.ids))
             rows.append(self.rules.history(beam.ids, taken[i] if taken else (), keep))
         above, sure = self.rules.bounded(rows, known)
+        above = self.held(above, rows)
         self._sure = {id(beam): row for beam, row in zip(beams, sure, strict=True)}
         self.note(beams, above.masked_fill(~sure, -math.inf), taken)
         return above

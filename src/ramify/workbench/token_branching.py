@@ -13,7 +13,7 @@ from ramify.store.records import CompletionRecord, NewCompletion, SpanRecord, To
 from ramify.workbench.asking import ALTERNATIVES
 from ramify.workbench.beginnings import Beginning
 from ramify.workbench.conversion import kept_logprobs
-from ramify.workbench.next_tokens import Next, next_after
+from ramify.workbench.next_tokens import Next, Reading, next_after
 
 __all__ = ["Picking"]
 
@@ -29,6 +29,7 @@ class Picking:
         self._database = database
         start = Branch(model, (*beginning.prompt_ids, *beginning.ids), len(beginning.prompt_ids))
         self._steps: list[tuple[Branch, TokenLogprob | None, str]] = [(start, None, "")]
+        self._read: tuple[Branch, Reading] | None = None
         self.finished: CompletionResult | None = None
         """What the model made of the rest; `undo` takes it back."""
 
@@ -83,7 +84,7 @@ class Picking:
         self._check_open()
         start = (*self.beginning.prompt_ids, *self.beginning.ids)
         new = self.branch.token_ids[len(self.beginning.ids) :]
-        return next_after(self.model, start, new, config or GenerationConfig(), k=k, search=search, branch=self.branch)
+        return next_after(self.model, start, new, config, k=k, search=search, reading=self._reading())
 
     def pick(self, token_id: int) -> None:
         """Append a token that the model could say."""
@@ -141,12 +142,18 @@ class Picking:
         for branch, _, _ in self._steps:
             branch.free()
 
+    def _reading(self) -> Reading:
+        """Of what the model says now: for the candidates, and again for the one that is taken."""
+        if self._read is None or self._read[0] is not self.branch:
+            self._read = self.branch, Reading(self.branch.logits())
+        return self._read[1]
+
     def _append(self, token_ids: list[int], origin: str) -> None:
         before = len(self._steps)
         try:
             for token_id in token_ids:
                 self._check_open()
-                (measured,) = kept_logprobs([self.branch.measure(token_id, ALTERNATIVES)])
+                measured = self._reading().kept(self.model, token_id, ALTERNATIVES)
                 self._steps.append((self.branch.fork().extend(token_id), measured, origin))
         except BaseException:  # a text is taken whole or not at all
             while len(self._steps) > before:

@@ -46,7 +46,7 @@ def read(name: str, *, facet: str | None = None) -> Iterator[tuple[Record, list[
                 entries = [
                     _entry(other, sample, prompt.prompt, prompt.id, facet)
                     for prompt in other.samples.revisions(sample.id)
-                    if prompt.id == sample.prompt_id or other.completions.of(sample.id, prompt_id=prompt.id, draft=False)
+                    if prompt.id == sample.prompt_id or _completions(other, sample.id, prompt.id)
                 ]
                 yield Record(name, number, {}), entries
             last = page[-1]
@@ -63,7 +63,7 @@ def _page(other: Database, last: int) -> list[int]:
 
 
 def _entry(other: Database, sample: Any, prompt: Prompt, prompt_id: int, only: str | None) -> Entry:
-    completions = other.completions.of(sample.id, prompt_id=prompt_id, archived=None, hidden=None, draft=False)
+    completions = _completions(other, sample.id, prompt_id)
     place = {each.id: index for index, each in enumerate(completions)}
     ratings, preferences, approved = [], [], []
     for each in completions:
@@ -92,9 +92,14 @@ def _entry(other: Database, sample: Any, prompt: Prompt, prompt_id: int, only: s
             approved=tuple(approved),
             facets=tuple(step for name in sorted(names) for step in reversed(other.facets.chain(name))),
             archived=sample.archived,
+            hidden=sample.hidden,
             images=sample.images,
         ),
     )
+
+
+def _completions(other: Database, sample_id: int, prompt_id: int) -> list[CompletionRecord]:
+    return other.completions.of(sample_id, prompt_id=prompt_id, archived=None, hidden=None, draft=False)
 
 
 def _answer(other: Database, record: CompletionRecord, place: dict[int, int]) -> Answer:
@@ -105,5 +110,6 @@ def _answer(other: Database, record: CompletionRecord, place: dict[int, int]) ->
         branch_position=record.branch_position,
         logprobs=tuple(other.logprobs.of(record.id)),
         archived=record.archived,
+        hidden=record.hidden,
     )
     return Answer(text=record.text, model=record.model, truncated=record.truncated, tags=record.tags, kept=kept)
