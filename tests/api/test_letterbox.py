@@ -54,25 +54,35 @@ def test_a_loop_that_has_ended_is_not_woken() -> None:
 
 def test_a_consumer_takes_all_that_has_come_and_nothing_when_nothing_comes() -> None:
     async def story() -> list[list[int]]:
-        arrivals = Arrivals[int]()
+        arrivals = Arrivals[int](0.001)
         arrivals.put(1)
         arrivals.put(2)
-        found = [await arrivals.take(1.0), await arrivals.take(0.001)]
-        asyncio.get_running_loop().call_later(0.001, arrivals.put, 3)
-        return [*found, await arrivals.take(10.0)]
+        return [await arrivals.take(), await arrivals.take(), await arrivals.take()]
 
-    assert asyncio.run(story()) == [[1, 2], [], [3]]
+    assert asyncio.run(story()) == [[1, 2], [], []]
+
+
+def test_a_wait_begins_anew_with_everything_taken() -> None:
+    async def story() -> tuple[list[list[int]], bool]:
+        loop = asyncio.get_running_loop()
+        arrivals, began = Arrivals[int](0.05), loop.time()
+        loop.call_later(0.03, arrivals.put, 3)
+        found = [await arrivals.take(), await arrivals.take()]
+        arrivals.close()
+        return found, loop.time() - began >= 0.03 + 0.05
+
+    assert asyncio.run(story()) == ([[3], []], True)
 
 
 def test_a_consumer_that_is_cancelled_leaves_what_comes_for_the_next() -> None:
     async def story() -> list[int]:
-        arrivals = Arrivals[int]()
-        waiting = asyncio.create_task(arrivals.take(10.0))
+        arrivals = Arrivals[int](10.0)
+        waiting = asyncio.create_task(arrivals.take())
         await asyncio.sleep(0)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
         arrivals.put(4)
-        return await arrivals.take(1.0)
+        return await arrivals.take()
 
     assert asyncio.run(story()) == [4]

@@ -45,6 +45,25 @@ def test_every_setting_is_a_field_by_its_own_name_or_the_protocols() -> None:
     assert set(SAME) <= settings
 
 
+@pytest.mark.parametrize("path", [COMPLETIONS, CHAT])
+@pytest.mark.parametrize(
+    "said", [{"max_tokens": 3}, {"max_tokens": -1}, {"max_token": 3}, {"n": 2, "stop": 7}, {"model": "none"}, None]
+)
+def test_a_body_that_says_its_encoding_is_answered_like_one_that_does_not(
+    live: Live, path: str, said: dict[str, Any] | None
+) -> None:
+    """The one goes past the search for a route, the other does not."""
+    asked = {"prompt": "Once upon a time"} if path == COMPLETIONS else {"messages": ASK}
+    content = b"{" if said is None else json.dumps({**asked, "temperature": 0, "seed": 1, **said}).encode()
+    answers = []
+    for kind in ("application/json", "application/json; charset=utf-8"):
+        answer = live.client().post(path, content=content, headers={"content-type": kind})
+        body = {key: value for key, value in answer.json().items() if key not in ("id", "created", "usage")}
+        answers.append((answer.status_code, {**answer.headers, "date": "", "content-length": ""}, body))
+    assert answers[0] == answers[1]
+    assert answers[0][0] == (200 if said == {"max_tokens": 3} else 404 if said == {"model": "none"} else 400)
+
+
 # Completions.
 
 

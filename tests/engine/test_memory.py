@@ -125,6 +125,13 @@ def test_requests_that_begin_alike_share_the_beginning_whether_one_after_the_oth
     assert again.cached_tokens == 97
 
 
+def test_a_beginning_of_ten_tokens_is_shared_and_one_of_seven_is_not(llama: Any) -> None:
+    first = [205 - i for i in range(12)]
+    llama.complete(first, max_new_tokens=1)
+    cached = [llama.complete([*first[:length], 9, 11, 12], max_new_tokens=1).cached_tokens for length in (10, 7)]
+    assert cached == [10, 0]
+
+
 def test_a_long_shared_tail_is_left_shared_and_a_short_one_is_copied(llama: Any) -> None:
     def grow() -> tuple[int, int]:
         branches = Branches(llama.engine.tree)

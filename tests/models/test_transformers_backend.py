@@ -14,7 +14,7 @@ from torch import Tensor
 import models_made_here
 import ramify
 from ramify.errors import InputError
-from ramify.models import attention, kernels, loading
+from ramify.models import attention, fresh_tokens, kernels, loading
 from ramify.models.base import Extension
 from ramify.models.transformers import TransformersBackend
 
@@ -52,6 +52,20 @@ def test_pieces_steps_and_forks_say_what_the_uncached_model_says(name: str) -> N
     got += [ours.extend([Extension(trunk, [i], 1)])[0] for i in IDS[31:]]
     torch.testing.assert_close(torch.cat(got)[:, there], expected, atol=1e-4, rtol=1e-4)
     assert ours.info.shares_trunks == (name not in ("bloom", "mamba"))
+
+
+def test_new_tokens_see_what_stands_before_them_through_a_mask_as_they_do_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = backend(models_made_here.folder("qwen2"))
+
+    def says() -> Tensor:
+        trunk = ours.root()
+        ours.extend([Extension(trunk, IDS[:20], 0)])
+        fork = ours.fork(trunk, 17)
+        return ours.extend([Extension(trunk, IDS[20:30], 10), Extension(fork, IDS[20:22], 2), Extension(ours.root(), IDS, 45)])[0]
+
+    masked = says()
+    monkeypatch.setattr(fresh_tokens, "MOST_MASKED", 0)
+    torch.testing.assert_close(says(), masked, atol=1e-5, rtol=1e-5)
 
 
 def test_ids_without_a_token_have_no_probability() -> None:

@@ -45,6 +45,10 @@ class Turn:
         """Wait until this part may run."""
         await self._doors[part].wait()
 
+    def has_come(self, part: int) -> bool:
+        """Whether it may run now."""
+        return self._doors[part].is_set()
+
     def done(self, part: int) -> None:
         """The part has ended; its rows are free for others."""
         if part in self._inside:

@@ -21,6 +21,7 @@ from ramify.api.auth import LOOPBACK_HOSTS, Door, Doorkeeper
 from ramify.api.bodies import BodyLimits
 from ramify.api.job_service import service_of
 from ramify.api.model_pool import Load, ModelPool
+from ramify.api.short_way import ShortWay
 from ramify.api.state import Limits, Server
 from ramify.engine.model import load as load_model
 from ramify.models.registry import Registry
@@ -98,6 +99,7 @@ def create_app(
         "max_upload_bytes": limits.max_upload_bytes,
         "max_depth": limits.max_depth,
     }
+    app.add_middleware(ShortWay, server=server, routes=openai.SHORT_WAYS)
     app.add_middleware(BodyLimits, **body_limits)
     app.add_middleware(Doorkeeper, door=door)
     return app

@@ -76,20 +76,14 @@ class Asked:
             shape = shape_for(await run.prepare())
             if not self.stream:
                 return JSONResponse(shape.whole(await run.answers()))
+            pieces = run.pieces(ping_s=self.server.limits.ping_s)
         except BaseException:
             run.close()
             raise
         finally:
             if not self.stream:
                 run.close()
-        return EventStream(self._events(run, shape), close=run.close, failure=shape.failure)
-
-    async def _events(self, run: Run, shape: Shape) -> AsyncIterator[bytes]:
-        async for pieces in run.pieces(ping_s=self.server.limits.ping_s):
-            found = shape.written(pieces) if pieces else PING
-            if found:
-                yield found
-        yield shape.end()
+        return EventStream(_events(pieces, shape), close=run.close, failure=shape.failure)
 
     async def _chosen(self) -> tuple[Server, str, list[Part]]:
         """Who answers, and the parts of the work."""
@@ -116,6 +110,14 @@ class Asked:
             max_tokens_name=self.max_tokens_name,
             kept=kept,
         )
+
+
+async def _events(pieces: AsyncIterator[list[Piece]], shape: Shape) -> AsyncIterator[bytes]:
+    async for some in pieces:
+        found = shape.written(some) if some else PING
+        if found:
+            yield found
+    yield shape.end()
 
 
 def _characters(prompt: Asking) -> int:

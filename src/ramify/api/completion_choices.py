@@ -11,7 +11,7 @@ from ramify.api.errors import ApiError
 from ramify.api.openai_answers import ChatLogprobs, LegacyLogprobs, choice_end, prompt_logprobs, usage
 from ramify.api.openai_fields import ChatRequest, CompletionRequest, Sampling, StreamOptions
 from ramify.api.running import Answer, Piece
-from ramify.api.streaming import DONE, event
+from ramify.api.streaming import DONE, HERE, event, filled, template
 from ramify.engine.model import Model
 from ramify.engine.requests import CompletionResult, TokenLogprob
 
@@ -25,13 +25,17 @@ class Choices(ABC):
     whole_object: str
     chunk_object: str
 
-    def __init__(self, model: Model, body: Sampling) -> None:
+    def __init__(self, model: Model, body: Sampling, *, logprobs: bool) -> None:
         self.id = f"{self.prefix}-{uuid.uuid4().hex}"
         self.created = int(time.time())
         self.model = model
         self._options = body.stream_options or StreamOptions()
         self._answers: dict[int, Answer] = {}
         self._made = 0
+        self._plain = not (logprobs or body.return_token_ids or self._options.continuous_usage_stats)
+        """Whether an event in the middle of a stream says nothing but its text."""
+        self._templates: dict[int, tuple[bytes, bytes]] = {}
+        """For each choice, such an event without its text."""
 
     def head(self, *, chunk: bool = True) -> dict[str, Any]:
         """What every object of the request begins with."""
@@ -51,7 +55,12 @@ class Choices(ABC):
         found: list[bytes] = []
         for piece in pieces:
             self._answers[piece.part] = piece.answer
-            self._made += len(piece.event.token_ids) if piece.event is not None else 0
+            made = piece.event
+            self._made += len(made.token_ids) if made is not None else 0
+            if made is not None and made.result is None and self._plain:
+                if made.text:
+                    found.append(filled(self._template(piece.part, made.index), made.text))
+                continue
             for chunk in self.chunks(piece):
                 if self._options.continuous_usage_stats:
                     prompt = sum(len(answer.prompt_ids) for answer in self._answers.values())
@@ -61,6 +70,13 @@ class Choices(ABC):
                     chunk["usage"] = None
                 found.append(event(chunk))
         return b"".join(found)
+
+    def _template(self, part: int, index: int) -> tuple[bytes, bytes]:
+        at = self._index(part, index)
+        if at not in self._templates:
+            chunk = self._chunk(self._choice(at, HERE))
+            self._templates[at] = template(chunk | {"usage": None} if self._options.include_usage else chunk)
+        return self._templates[at]
 
     def end(self) -> bytes:
         if not self._options.include_usage:
@@ -78,6 +94,14 @@ class Choices(ABC):
     def chunks(self, piece: Piece) -> Iterator[dict[str, Any]]:
         """What a piece adds to the stream; nothing where it says nothing new."""
 
+    @abstractmethod
+    def _index(self, part: int, index: int) -> int:
+        """Where a completion of a part stands among the choices."""
+
+    @abstractmethod
+    def _choice(self, index: int, text: str) -> dict[str, Any]:
+        """A choice that has grown by a text."""
+
     def _chunk(self, choice: Mapping[str, Any]) -> dict[str, Any]:
         return self.head() | {"choices": [dict(choice)]}
 
@@ -89,7 +113,7 @@ class CompletionChoices(Choices):
     whole_object = chunk_object = "text_completion"
 
     def __init__(self, model: Model, body: CompletionRequest, prompts: Sequence[str | Sequence[int]]) -> None:
-        super().__init__(model, body)
+        super().__init__(model, body, logprobs=body.logprobs is not None)
         self._body = body
         self._prompts = prompts
         self._n = body.n or 1
@@ -111,7 +135,7 @@ class CompletionChoices(Choices):
         return sorted(answer.completions, key=_mean_logprob, reverse=True)[: self._n]
 
     def _whole_choice(self, part: int, index: int, answer: Answer, result: CompletionResult | None) -> dict[str, Any]:
-        body, found = self._body, self._empty(index)
+        body, found = self._body, self._choice(index)
         if body.echo:
             found["text"] = self._prompt_text(part, answer)
         if body.logprobs is not None:
@@ -136,9 +160,9 @@ class CompletionChoices(Choices):
             yield from self._first_chunks(piece)
             return
         made, body = piece.event, self._body
-        index = piece.part * self._n + made.index
+        index = self._index(piece.part, made.index)
         if made.text or made.finish_reason or (made.token_ids and (body.logprobs is not None or body.return_token_ids)):
-            found = self._empty(index) | {"text": made.text}
+            found = self._choice(index, made.text)
             if body.logprobs is not None:
                 found["logprobs"] = self._maker(index).generated(made.logprobs)
             if body.return_token_ids:
@@ -152,7 +176,7 @@ class CompletionChoices(Choices):
         if not (body.echo or body.return_token_ids or nothing_follows):
             return
         for index in range(piece.part * self._n, (piece.part + 1) * self._n):
-            found = self._empty(index)
+            found = self._choice(index)
             if body.echo:
                 found["text"] = self._prompt_text(piece.part, piece.answer)
                 if body.logprobs is not None:
@@ -163,9 +187,11 @@ class CompletionChoices(Choices):
                 found["finish_reason"] = "length"
             yield self._chunk(found)
 
-    @staticmethod
-    def _empty(index: int) -> dict[str, Any]:
-        return {"index": index, "text": "", "logprobs": None, "finish_reason": None}
+    def _index(self, part: int, index: int) -> int:
+        return part * self._n + index
+
+    def _choice(self, index: int, text: str = "") -> dict[str, Any]:
+        return {"index": index, "text": text, "logprobs": None, "finish_reason": None}
 
     def _maker(self, index: int) -> LegacyLogprobs:
         if index not in self._logprobs:
@@ -198,7 +224,7 @@ class ChatChoices(Choices):
     chunk_object = "chat.completion.chunk"
 
     def __init__(self, model: Model, body: ChatRequest) -> None:
-        super().__init__(model, body)
+        super().__init__(model, body, logprobs=bool(body.logprobs))
         self._body = body
         self._logprobs = ChatLogprobs(model.codec, as_ids=bool(body.return_tokens_as_token_ids))
 
@@ -227,24 +253,30 @@ class ChatChoices(Choices):
     def chunks(self, piece: Piece) -> Iterator[dict[str, Any]]:
         if piece.event is None:
             for index in range(self._body.n or 1):
-                chunk = self._chunk(self._choice(index, {"role": "assistant", "content": ""}))
+                chunk = self._chunk(self._delta(index, {"role": "assistant", "content": ""}))
                 if self._body.return_token_ids:
                     chunk["prompt_token_ids"] = list(piece.answer.prompt_ids)
                 yield chunk
             return
         made, body = piece.event, self._body
         if made.text or (made.token_ids and (body.logprobs or body.return_token_ids)):
-            found = self._choice(made.index, {"content": made.text})
+            found = self._choice(made.index, made.text)
             if body.logprobs:
                 found["logprobs"] = self._logprobs.generated(made.logprobs)
             if body.return_token_ids:
                 found["token_ids"] = list(made.token_ids)
             yield self._chunk(found)
         if made.result is not None:
-            yield self._chunk(self._choice(made.index, {}) | choice_end(made.result))
+            yield self._chunk(self._delta(made.index, {}) | choice_end(made.result))
+
+    def _index(self, part: int, index: int) -> int:
+        return index
+
+    def _choice(self, index: int, text: str) -> dict[str, Any]:
+        return self._delta(index, {"content": text})
 
     @staticmethod
-    def _choice(index: int, delta: Mapping[str, Any]) -> dict[str, Any]:
+    def _delta(index: int, delta: Mapping[str, Any]) -> dict[str, Any]:
         return {"index": index, "delta": dict(delta), "logprobs": None, "finish_reason": None}
 
 

@@ -19,6 +19,8 @@ class Letterbox:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._letters: deque[tuple[Callable[[Any], None], Any]] = deque()
+        self._woken = False
+        """Whether the loop was woken and has not come yet."""
 
     def post(self, call: Callable[[Any], None], about: Any) -> None:
         """Have `call(about)` called when the loop next empties the box. From any thread."""
@@ -26,11 +28,13 @@ class Letterbox:
 
     def wake(self) -> None:
         """From any thread."""
-        if not self.loop.is_closed():
+        if not self._woken and not self.loop.is_closed():
+            self._woken = True
             self.loop.call_soon_threadsafe(self.empty)
 
     def empty(self) -> None:
         """On the loop: call what waits. Who must know that nothing posted before is still under way empties it first."""
+        self._woken = False  # before the box is looked into: what is posted from here on wakes again
         while self._letters:
             call, about = self._letters.popleft()
             call(about)
@@ -39,27 +43,46 @@ class Letterbox:
 class Arrivals(Generic[T]):
     """What comes for one consumer, which takes all that is there at once. On the loop only."""
 
-    def __init__(self) -> None:
+    def __init__(self, quiet_s: float) -> None:
+        """quiet_s: how long a consumer waits at most."""
+        self._quiet_s = quiet_s
         self._items: list[T] = []
         self._waiting: asyncio.Future[None] | None = None
+        self._until = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        """One for many waits: each begins before the last one's time is over."""
 
     def put(self, item: T) -> None:
         self._items.append(item)
         self._wake()
 
-    async def take(self, timeout_s: float) -> list[T]:
-        """All that has come, after waiting for the first; [] when nothing came for so long."""
+    async def take(self) -> list[T]:
+        """All that has come, after waiting for the first; [] when nothing came for `quiet_s`."""
         if not self._items:
             loop = asyncio.get_running_loop()
             self._waiting = loop.create_future()
-            timer = loop.call_later(timeout_s, self._wake)
+            self._until = loop.time() + self._quiet_s
+            if self._timer is None:
+                self._timer = loop.call_at(self._until, self._quiet, loop)
             try:
                 await self._waiting
             finally:
-                timer.cancel()
                 self._waiting = None
         taken, self._items = self._items, []
         return taken
+
+    def close(self) -> None:
+        """Nobody waits any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _quiet(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        if self._waiting is not None:
+            if loop.time() >= self._until:
+                self._wake()
+            else:
+                self._timer = loop.call_at(self._until, self._quiet, loop)
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():

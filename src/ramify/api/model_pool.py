@@ -74,6 +74,8 @@ class ModelPool:
     async def aget(self, name: str | None = None) -> Model:
         """The same for asyncio. Who stops waiting stops nobody else; the load goes on."""
         future = self._future(name or self.default, on_this_thread=False)
+        if future.done():
+            return future.result()
         return await asyncio.shield(asyncio.wrap_future(future))
 
     def loaded(self) -> dict[str, Model]:

@@ -9,9 +9,10 @@ from ramify.api import curated
 from ramify.api.asking import Asked
 from ramify.api.openai_fields import ChatRequest, CompletionRequest, Sampling
 from ramify.api.openai_wanted import Wanted, wanted_of_chat, wanted_of_completion
+from ramify.api.short_way import Called
 from ramify.api.state import Server, ServerState
 
-__all__ = ["router"]
+__all__ = ["SHORT_WAYS", "router"]
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
@@ -26,6 +27,13 @@ async def completions(body: Annotated[CompletionRequest, Body()], server: Server
 async def chat_completions(body: Annotated[ChatRequest, Body()], server: ServerState, request: Request) -> Response:
     """Answer messages. A last message of the assistant is continued with continue_final_message."""
     return await _answer(wanted_of_chat(body), body, server, request)
+
+
+SHORT_WAYS: dict[str, Called] = {
+    "/v1/completions": (CompletionRequest, completions),
+    "/v1/chat/completions": (ChatRequest, chat_completions),
+}
+"""For the middleware that calls them without a search."""
 
 
 async def _answer(wanted: Wanted, body: Sampling, server: Server, request: Request) -> Response:

@@ -3,6 +3,7 @@
 Unknown fields are refused. What the official clients send without being asked is accepted where it changes nothing.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -286,9 +287,17 @@ def config_of(request: Sampling, *, max_tokens: int | None, rows: int = 1) -> Ge
         found["num_return_sequences"] = rows
     found |= _constraint(request)
     try:
+        if all(isinstance(value, int | float) for value in found.values()):
+            return _same(tuple((name, type(value), value) for name, value in found.items()))
         return GenerationConfig(**found)
     except ConfigError as error:
         raise _in_their_words(error) from None
+
+
+@functools.lru_cache(256)
+def _same(settings: tuple[tuple[str, type, int | float], ...]) -> GenerationConfig:
+    """Requests often say the same: they get the same object, which was judged once."""
+    return GenerationConfig(**{name: value for name, _, value in settings})
 
 
 def _in_their_words(error: ConfigError) -> ApiError:

@@ -8,7 +8,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -41,6 +41,10 @@ LARGE_CHARACTERS = 50_000
 _SMALL = ThreadPoolExecutor(4, "ramify-prepare")
 _LARGE = ThreadPoolExecutor(2, "ramify-prepare-large")
 _GRAMMARS = ThreadPoolExecutor(2, "ramify-grammar")
+
+
+_Asked = tuple[Handle, "asyncio.Future[Any]"]
+"""What the engine was asked, and what becomes of it."""
 
 
 class ClientGoneError(Exception):
@@ -110,17 +114,30 @@ async def off_loop(characters: int, call: Callable[[], T]) -> T:
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is cancelled when the client leaves first. Raises ClientGoneError then."""
-    task, gone = asyncio.create_task(work), asyncio.create_task(client_gone(receive))
+    """The result of `work`, which is cancelled when the client leaves first. Raises ClientGoneError then.
+
+    The work is done by the task that waits for it: one of its own for each request would be a tenth of what a request costs.
+    """
+    task, gone, left = asyncio.current_task(), asyncio.create_task(client_gone(receive)), False
+    assert task is not None
+
+    def leave(watch: "asyncio.Task[None]") -> None:
+        nonlocal left
+        if not watch.cancelled():
+            watch.exception()  # seen: whatever it was, nobody reads the answer
+            left = True
+            task.cancel()
+
+    gone.add_done_callback(leave)
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGoneError
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if left and not task.uncancel():
+            raise ClientGoneError from None
+        raise
     finally:
-        task.cancel()
+        gone.remove_done_callback(leave)
         gone.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
 
 
 async def client_gone(receive: Receive) -> None:
@@ -149,7 +166,11 @@ class Run:
         self._first_at: dict[int, float] = {}
         self._counted: set[int] = set()
         self._failed = False
-        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._error: ApiError | None = None
+        """What ended the request from outside."""
+        self._preparing: asyncio.Task[Any] | None = None
+        self._finish: Callable[[Exception | None], None] | None = None
+        """Told when all parts have ended, or what ended them."""
         self._turn = server.models.admission(name).enter([_rows(part.config) for part in self.parts])
         limit_s = server.limits.request_timeout_s
         late = ApiError(504, f"the request took longer than {limit_s:g} s, the most that this server allows", code="timeout")
@@ -160,9 +181,12 @@ class Run:
 
     def end(self, error: ApiError) -> None:
         """End the request with an error."""
-        if not self._over.done():
-            self._over.set_exception(error)
-            self._over.exception()  # seen: nobody needs to wait for it
+        if self._error is None and not self._stopped.is_set():
+            self._error = error
+            if self._preparing is not None:
+                self._preparing.cancel()
+            if self._finish is not None:
+                self._finish(error)
 
     def close(self) -> None:
         """Stop whatever still goes on for this request, and give back what it holds."""
@@ -170,6 +194,7 @@ class Run:
             return
         self._stopped.set()
         self._timer.cancel()
+        self._finish = None
         self._server.metrics.request_s.labels(self.name).observe(time.monotonic() - self.began)
         unfinished = sum(_rows(part.config) for i, part in enumerate(self.parts) if i not in self._counted)
         if unfinished and (self._ready or not self._failed):  # what was refused was not a completion yet
@@ -181,28 +206,28 @@ class Run:
         self._turn.close()
         self._server.runs.discard(self)
 
-    async def until_over(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`, or the error that ended the request before."""
-        task = asyncio.create_task(work)
-        either: set[asyncio.Future[Any]] = {task, self._over}
-        try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                await self._over
-            return task.result()
-        except Exception as error:
-            self._failed = True
-            self._server.metrics.errors.labels(self.name, str(error_of(error).status)).inc()
-            raise
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    def _note(self, error: Exception) -> None:
+        self._failed = True
+        self._server.metrics.errors.labels(self.name, str(error_of(error).status)).inc()
 
     # Making ready.
 
     async def prepare(self) -> Model:
-        """Load the model, tokenize, check, and compile what constrains. Raises what is wrong with the request."""
-        return await self.until_over(self._prepare())
+        """Load the model, tokenize, check, and compile what constrains. Raises what is wrong with the request, or ended it."""
+        self._preparing = task = asyncio.current_task()
+        assert task is not None
+        try:
+            return await self._prepare()
+        except asyncio.CancelledError:
+            if self._error is None or task.uncancel():
+                raise
+            self._note(self._error)
+            raise self._error from None
+        except Exception as error:
+            self._note(error)
+            raise
+        finally:
+            self._preparing = None
 
     async def _prepare(self) -> Model:
         self._model = model = await self._server.models.aget(self.name)
@@ -247,34 +272,38 @@ class Run:
 
     async def answers(self) -> list[Answer]:
         """All parts, when all have ended."""
-        return await self.until_over(self._answers())
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def _answers(self) -> list[Answer]:
-        self._tasks = [asyncio.create_task(self._work(i, None)) for i in range(len(self.parts))]
-        await _all(self._tasks)
+        def finish(error: Exception | None) -> None:
+            if ended.done():  # nobody waits any more
+                return
+            if error is None:
+                ended.set_result(None)
+            else:
+                ended.set_exception(error)
+
+        self._begin(None, finish)
+        await ended
         return [answer for answer, _ in self._ready]
 
-    async def pieces(self, *, ping_s: float) -> AsyncIterator[list[Piece]]:
-        """What becomes known, as it does; an empty list when nothing did for `ping_s`. Raises the error that ends the request."""
-        arrivals: Arrivals[Piece | BaseException | None] = Arrivals()
+    def pieces(self, *, ping_s: float) -> AsyncIterator[list[Piece]]:
+        """What becomes known, as it does; an empty list when nothing did for `ping_s`. Raises the error that ends the request.
 
-        async def all_parts() -> None:
-            self._tasks = [asyncio.create_task(self._work(i, arrivals.put)) for i in range(len(self.parts))]
-            await _all(self._tasks)
+        The work begins with this call, not with the first look at what comes of it.
+        """
+        arrivals: Arrivals[Piece | BaseException | None] = Arrivals(ping_s)
 
-        async def conduct() -> None:
-            end = None
-            try:
-                await self.until_over(all_parts())
-            except Exception as error:
-                end = error
+        def finish(error: Exception | None) -> None:
             self._letterbox.empty()  # so that the end comes behind every event
-            arrivals.put(end)
+            arrivals.put(error)
 
-        conductor = asyncio.create_task(conduct())
+        self._begin(arrivals.put, finish)
+        return self._as_they_come(arrivals)
+
+    async def _as_they_come(self, arrivals: Arrivals[Piece | BaseException | None]) -> AsyncIterator[list[Piece]]:
         try:
             while True:
-                items = await arrivals.take(ping_s)
+                items = await arrivals.take()
                 pieces = [item for item in items if isinstance(item, Piece)]
                 if pieces or not items:
                     yield pieces
@@ -284,30 +313,82 @@ class Run:
                 if None in items:
                     return
         finally:
-            conductor.cancel()
-            await asyncio.gather(conductor, return_exceptions=True)
+            arrivals.close()
 
-    async def _work(self, i: int, put: Callable[[Piece], None] | None) -> None:
+    def _begin(self, put: Callable[[Piece], None] | None, finish: Callable[[Exception | None], None]) -> None:
+        """Have all parts worked at. `finish` is called once: with None when all have ended, else with what ended them."""
+        left = len(self.parts)
+
+        def over(error: Exception | None) -> None:
+            if self._finish is None:
+                return
+            self._finish = None
+            if error is not None:
+                self._note(error)
+                for task in self._tasks:
+                    task.cancel()
+            finish(error)
+
+        def ended(task: "asyncio.Task[None]") -> None:
+            nonlocal left
+            left -= 1
+            error = None if task.cancelled() else task.exception()
+            if isinstance(error, Exception):
+                over(error)
+            elif not left and not task.cancelled():
+                over(None)
+
+        self._finish = over
+        if self._error is None:
+            self._tasks = [asyncio.create_task(self._work(i, put, self._at_once(i, put))) for i in range(left)]
+        for task in self._tasks:
+            task.add_done_callback(ended)
+        if self._error is not None or not left:
+            over(self._error)
+
+    def _at_once(self, i: int, put: Callable[[Piece], None] | None) -> _Asked | None:
+        """Ask the engine for a part's completions now, where nothing must be waited for.
+
+        Of requests that come together the first ones are then computed while the others are still being read: a task of its own
+        begins behind everything that the loop has to do for all of them.
+        """
+        part = self.parts[i]
+        answer, request = self._ready[i]
+        if part.measure is not None or part.kept is not None or request is None or not self._turn.has_come(i):
+            return None
+        if put is not None:
+            put(Piece(i, answer))
+        return self._ask_for(i, answer, request, put)
+
+    def _ask_for(self, i: int, answer: Answer, request: GenerationRequest, put: Callable[[Piece], None] | None) -> _Asked:
+        assert self._model is not None
+        constraint = self._constraint.copy() if self._constraint is not None else None
+        start = partial(self._model.start, request, constraint=constraint)
+        return self._ask(start, Handle(partial(self._event, i, answer, put)))
+
+    async def _work(self, i: int, put: Callable[[Piece], None] | None, asked: _Asked | None) -> None:
         assert self._model is not None
         model, part = self._model, self.parts[i]
         answer, request = self._ready[i]
-        await self._turn.comes(i)
         try:
+            if asked is not None:
+                answer.completions = await self._answered(asked)
+                self._server.models.answered(self.name)
+                self._count(i, answer)
+                return
+            await self._turn.comes(i)
             if part.measure is not None:
                 answer.measured = Scored((), ())
                 if len(answer.prompt_ids) > 1:
-                    answer.measured = await self._of_engine(
-                        model.start_scoring(answer.prompt_ids[:1], answer.prompt_ids[1:], top=part.measure)
-                    )
+                    start = partial(model.start_scoring, answer.prompt_ids[:1], answer.prompt_ids[1:], top=part.measure)
+                    answer.measured = await self._answered(self._ask(start, Handle()))
             if put is not None:
                 put(Piece(i, answer))
             if part.kept is not None:
                 assert request is not None
                 await self._give(i, part.kept, answer, request, put)
             elif request is not None:
-                handle = Handle(partial(self._event, i, answer, put))
-                constraint = self._constraint.copy() if self._constraint is not None else None
-                answer.completions = await self._of_engine(model.start(request, handle, constraint))
+                answer.completions = await self._answered(self._ask_for(i, answer, request, put))
             self._server.models.answered(self.name)
             self._count(i, answer)
         except EngineError as error:
@@ -330,7 +411,8 @@ class Run:
         if request.logprobs is not None:
             logprobs = ()
             if ids:
-                scored = await self._of_engine(self._model.start_scoring(answer.prompt_ids, ids, top=request.logprobs))
+                start = partial(self._model.start_scoring, answer.prompt_ids, ids, top=request.logprobs)
+                scored = await self._answered(self._ask(start, Handle()))
                 logprobs = scored.logprobs
         result = finished(
             replace(request, prefill_ids=()),
@@ -351,10 +433,38 @@ class Run:
         if put is not None:
             put(Piece(i, answer, event))
 
-    async def _of_engine(self, handle: Handle) -> Any:
+    def _ask(self, start: Callable[..., Any], handle: Handle) -> _Asked:
+        """Call `start` with a handle; what becomes of it comes by the letterbox, behind all events."""
+        assert self._model is not None
+        engine, letterbox = self._model.engine, self._letterbox
+        settled: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def settle(found: "Future[Any]") -> None:
+            if settled.done():  # its waiter has left
+                return
+            error = found.exception()
+            if error is None:
+                settled.set_result(found.result())
+            else:
+                settled.set_exception(error)
+
+        def tell(found: "Future[Any]") -> None:
+            """On the engine's thread."""
+            letterbox.post(settle, found)
+            engine.after_step(letterbox.wake)
+
+        handle.future.add_done_callback(tell)
         self._handles.append(handle)
         try:
-            return await asyncio.wrap_future(handle.future)
+            start(handle=handle)
+        except EngineError as error:
+            settled.set_exception(error)
+        return handle, settled
+
+    async def _answered(self, asked: _Asked) -> Any:
+        handle, settled = asked
+        try:
+            return await settled
         finally:
             handle.cancel()  # which does nothing to one that has ended
             self._handles.remove(handle)
@@ -387,24 +497,14 @@ class Run:
             metrics.token_s.labels(name).observe((time.monotonic() - self._first_at[i]) / (longest - 1))
 
 
-async def _all(tasks: Sequence["asyncio.Task[None]"]) -> None:
-    """Wait for all; the first that fails ends the others."""
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-_PLAIN = GenerationConfig()
+_PLAIN = vars(GenerationConfig())
 
 
 def _is_short(part: Part) -> bool:
     """Whether neither the prompt nor any setting (a bias, bans, a schema) can be long."""
     settings = () if part.config is None else vars(part.config).items()
     return part.characters <= AT_ONCE_CHARACTERS and all(
-        not isinstance(value, Collection) or value == getattr(_PLAIN, name) for name, value in settings
+        value is _PLAIN.get(name) or not isinstance(value, Collection) or value == _PLAIN.get(name) for name, value in settings
     )
 
 

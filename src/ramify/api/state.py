@@ -179,7 +179,8 @@ class Server:
         return self.workspace
 
 
-def server_of(request: Request) -> Server:
+async def server_of(request: Request) -> Server:
+    """Asynchronous, though it waits for nothing: any other dependency is called in a thread, for every request."""
     found: Server = request.app.state.server
     return found
 

@@ -301,8 +301,10 @@ class GenerationConfig:
     )
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
+        for field in _settings().values():
             given = getattr(self, field.name)
+            if given is field.default:
+                continue
             if given is None:
                 object.__setattr__(self, field.name, field.default)
                 continue
@@ -392,7 +394,7 @@ class GenerationConfig:
         -inf in sequence_bias becomes the string "-inf", as JSON has no such number.
         """
         found: dict[str, Any] = {}
-        for field in dataclasses.fields(self):
+        for field in _settings().values():
             value = getattr(self, field.name)
             if value != field.default or type(value) is not type(field.default):
                 found[field.name] = _plain(value)
@@ -433,8 +435,14 @@ class GenerationConfig:
         return self._fingerprint
 
 
+@functools.cache
+def _settings() -> Mapping[str, "dataclasses.Field[Any]"]:
+    """The fields by name; the library looks for them anew each time it is asked."""
+    return {field.name: field for field in dataclasses.fields(GenerationConfig)}
+
+
 def _acting(config: GenerationConfig) -> tuple[str, ...]:
-    neutral: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(config)}
+    neutral = _settings()
     names = []
     for name in ORDER:
         if name == "constraint":
@@ -447,7 +455,7 @@ def _acting(config: GenerationConfig) -> tuple[str, ...]:
             decay = config.exponential_decay_length_penalty
             acts = decay is not None and decay[1] != 1.0
         else:
-            acts = getattr(config, name) != neutral[name]
+            acts = getattr(config, name) != neutral[name].default
         if acts:
             names.append(name)
     return tuple(names)
@@ -483,7 +491,7 @@ def _shown(value: Any) -> str:
 
 
 def _refuse_unknown(fields: Mapping[str, Any]) -> None:
-    known = [field.name for field in dataclasses.fields(GenerationConfig)]
+    known = _settings()
     for name, value in fields.items():
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)

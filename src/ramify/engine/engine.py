@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ramify.decoding import pipeline
+from ramify.decoding.config import GenerationConfig
 from ramify.decoding.constraints import Constraint, compile_constraint
 from ramify.engine import beams, contrastive, forced, groups
 from ramify.engine.kv_tree import Branches, KVTree
@@ -47,6 +48,8 @@ class Engine:
         self.forward_passes = 0
         self.computed_tokens = 0
         self._pipelines: dict[str, pipeline.Pipeline] = {}
+        self._known: tuple[GenerationConfig | None, pipeline.Pipeline | None] = None, None
+        """The settings of the last request, and what they became: the next one often has the same."""
         self._afterwards: dict[Callable[[], None], None] = {}
 
     # What can be asked of it.
@@ -72,6 +75,9 @@ class Engine:
     def pipeline(self, request: GenerationRequest) -> pipeline.Pipeline:
         """The request's processors; requests with equal ones share the object, and so are processed together."""
         config, info = request.config, self.backend.info
+        last, known = self._known
+        if config is last and known is not None:
+            return known
         eos = config.eos_token_id or info.eos_token_ids
         private = _ROW_PRIVATE | _CONSTRAINTS
         shared = {name: value for name, value in config.to_dict().items() if name not in private}
@@ -82,6 +88,7 @@ class Engine:
                 self._pipelines.clear()
             found = pipeline.build(config, eos_token_ids=eos, vocab_size=info.vocab_size, context=info.context_window)
             self._pipelines[key] = found
+        self._known = config, found
         return found
 
     def _search(self, request: GenerationRequest, handle: Handle, constraint: Constraint | None) -> SearchTask:

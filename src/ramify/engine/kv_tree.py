@@ -8,11 +8,12 @@ from ramify.models.base import Backend, Trunk
 
 __all__ = ["Branches", "KVTree"]
 
-BLOCK_TOKENS = 16
+BLOCK_TOKENS = 8
 """Prefixes are looked up in steps of this many tokens, then matched token by token."""
 
-COMPARED = 64
-"""Of those that share a block, so many are looked at token by token, the newest: thousands may begin with the same words."""
+COMPARED = 16
+"""Of those that share a block, so many are looked at token by token, the newest: thousands may begin with the same words, and
+what is missed is less than a block."""
 
 
 class _Kept:

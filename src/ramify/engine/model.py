@@ -347,9 +347,11 @@ class Model:
         self._worker.start(lambda: self.engine.generate(request, handle, constraint), handle.future)
         return handle
 
-    def start_scoring(self, prompt_ids: Sequence[int], token_ids: Sequence[int], *, top: int = 0) -> Handle:
+    def start_scoring(
+        self, prompt_ids: Sequence[int], token_ids: Sequence[int], *, top: int = 0, handle: Handle | None = None
+    ) -> Handle:
         """Queue the measuring of ids after at least one other; its future gets a Scored. Returns at once."""
-        handle, branches = Handle(), Branches(self.engine.tree)
+        handle, branches = handle or Handle(), Branches(self.engine.tree)
         steps = score_steps(branches, self.codec, prompt_ids, token_ids, top)
         self._worker.start(lambda: self.engine.converse(steps, handle, branches), handle.future)
         return handle

@@ -347,7 +347,7 @@ class RowsTask:
 
 
 def choose_tokens(tasks: Sequence[RowsTask], outputs: Outputs | None) -> None:
-    """Choose a token for every row that has logits waiting: one pass a configuration, then the rows that start.
+    """Choose a token for every row that has logits waiting: one pass a configuration, then one for the rows that start.
 
     A row whose choice was guessed chooses again, from the logits after the guess.
     """
@@ -358,15 +358,19 @@ def choose_tokens(tasks: Sequence[RowsTask], outputs: Outputs | None) -> None:
         groups: dict[int, list[tuple[RowsTask, Row, list[int]]]] = {}
         for each in waiting:
             groups.setdefault(id(each[0].pipeline), []).append(each)
-        for members in groups.values():
-            where = [at for _, _, places in members for at in places]
+        for going in groups.values():
+            where = [at for _, _, places in going for at in places]
             whole = where == list(range(outputs.logits.shape[0]))
-            _choose([(task, row) for task, row, _ in members], outputs.logits if whole else outputs.logits[where])
+            _choose([(task, row) for task, row, _ in going], outputs.logits if whole else outputs.logits[where])
         waiting = [(task, row, [places[0] + 1]) for task, row, places in waiting if row.goes_on and not task.done]
-    for task in tasks:
-        while not task.done and (starting := task.starting()) is not None:
-            rows, logits = starting
-            _choose([(task, row) for row in rows], logits.repeat(len(rows), 1))
+    # Whose first token was its last makes room for another row of its task.
+    while starts := [(task, *start) for task in tasks if not task.done and (start := task.starting()) is not None]:
+        together: dict[int, list[tuple[RowsTask, list[Row], Tensor]]] = {}
+        for start in starts:
+            together.setdefault(id(start[0].pipeline), []).append(start)
+        for group in together.values():
+            members = [(task, row) for task, rows, _ in group for row in rows]
+            _choose(members, torch.cat([first.repeat(len(rows), 1) for _, rows, first in group]))
 
 
 @torch.inference_mode()

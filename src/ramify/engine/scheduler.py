@@ -3,10 +3,13 @@
 from collections import deque
 from collections.abc import Callable
 
-from ramify.engine.kv_tree import BLOCK_TOKENS, common_length
+from ramify.engine.kv_tree import common_length
 from ramify.engine.tasks import PREFILL_TOKENS, Task
 
 __all__ = ["Scheduler"]
+
+WORTH_A_STEP_TOKENS = 16
+"""So many tokens that another prompt computes now are worth waiting for."""
 
 
 class Scheduler:
@@ -58,7 +61,7 @@ class Scheduler:
                     continue
                 known = self._remembered(prompt)
                 alike = max((common_length(prompt, other) for other in prompts), default=0)
-                if alike - known >= BLOCK_TOKENS:
+                if alike - known >= WORTH_A_STEP_TOKENS:
                     continue
                 prompts.append(prompt)
                 tokens += min(len(prompt) - known, PREFILL_TOKENS)

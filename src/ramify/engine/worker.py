@@ -82,7 +82,7 @@ class Worker:
                     self.engine.step()
                 except Exception as error:  # whatever happens, nobody waits for an answer that will not come
                     self.engine.fail(error)
-                self.engine.step_over()
+            self.engine.step_over()
         for task in (*self.engine.scheduler.running, *self.engine.scheduler.waiting):
             if not task.done:
                 task.cancel()

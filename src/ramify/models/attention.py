@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ramify.models.batch_plan import Abreast, BatchPlan, Row, flash, seen
+from ramify.models.fresh_tokens import Fresh
 
 __all__ = ["NAME", "BatchPlan", "attend", "register", "windows_seen"]
 
@@ -91,17 +92,19 @@ def attend(
     out = torch.empty((plan.total, query.shape[0], value.shape[-1]), device=query.device)
     if any(map(fits, plan.steps)):
         out[plan.step_index] = _decode(plan, layer, query, key.shape[0], scale)
-    for row in plan.rows:
+    kv_heads, counts = key.shape[0], [row.count for row in plan.rows]
+    queries = query.unflatten(0, (kv_heads, -1)).split_with_sizes(counts, 2)
+    places = out.unflatten(1, (kv_heads, -1)).permute(1, 2, 0, 3).split_with_sizes(counts, 2)
+    for row, asking, place in zip(plan.rows, queries, places, strict=True):
         # Which way a row goes depends on the row alone.
         fitting = fits(row)
         if fitting and row.count == 1:
             continue
-        end = row.start + row.count
-        q = query[:, row.start : end]
         if fitting:
-            out[row.start : end] = _prefill(row, layer, q, key[:, row.start : end], value[:, row.start : end], scale)
+            place.copy_(_prefill(row, layer, asking, scale))
         else:
-            out[row.start : end] = _dense(row, layer, q, scale, window, softcap, sinks)
+            end = row.start + row.count
+            out[row.start : end] = _dense(row, layer, query[:, row.start : end], scale, window, softcap, sinks)
     return out
 
 
@@ -138,24 +141,23 @@ def _decode(plan: BatchPlan, layer: int, query: Tensor, kv_heads: int, scale: fl
     return (shares * torch.stack(outs)).sum(0).reshape(rows, heads, width)
 
 
-def _prefill(row: Row, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-    """A row of several new tokens. query: (H, n, D); key, value: (H_kv, n, D), the new ones. Returns (n, H, D)."""
-    heads, count, width = query.shape
-    kv_heads = key.shape[0]
-    group = heads // kv_heads
-    wide_key = key.repeat_interleave(group, dim=0) if group > 1 else key
-    wide_value = value.repeat_interleave(group, dim=0) if group > 1 else value
-    own, own_lse = flash(query.unsqueeze(0), wide_key.unsqueeze(0), wide_value.unsqueeze(0), scale, True)
-    if not row.path:
-        return own[0].transpose(0, 1)
-    parts, weights = [own[0]], [own_lse[0].reshape(heads, count)]
+def _prefill(row: Row, layer: int, query: Tensor, scale: float) -> Tensor:
+    """A row of several new tokens. query: (H_kv, H / H_kv, n, D). Returns the like."""
+    kv_heads, group, count, width = query.shape
+    fresh = row.fresh
+    if fresh is None:
+        fresh = row.fresh = Fresh(row.branch, count, group)
+    own, own_lse = flash(query, *fresh.keys_values(layer), scale, fresh.mask is None, fresh.mask)
+    if not fresh.before:
+        return own
+    parts, weights = [own], [own_lse]
     folded = query.reshape(1, kv_heads, group * count, width)
-    for segment, used in row.path:
+    for segment, used in fresh.before:
         attended, lse = flash(folded, *seen(segment, used, layer), scale, False)
-        parts.append(attended.reshape(heads, count, width))
-        weights.append(lse.reshape(heads, count))
-    shares = torch.softmax(torch.stack(weights), dim=0).unsqueeze(-1)  # (S, H, n, 1)
-    return (shares * torch.stack(parts)).sum(0).transpose(0, 1)
+        parts.append(attended.reshape(query.shape))
+        weights.append(lse.reshape(query.shape[:-1]))
+    shares = torch.softmax(torch.stack(weights), dim=0).unsqueeze(-1)  # (S, H_kv, H / H_kv, n, 1)
+    return (shares * torch.stack(parts)).sum(0)
 
 
 def _dense(

@@ -4,7 +4,7 @@ A segment that several rows share is attended once, with all their queries folde
 slots of a slab (`kv_slabs.py`) are attended in one call, each by its own row.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ramify.models.fresh_tokens import Fresh
 from ramify.models.kv_cache import KVBranch, KVCache, Segment
 from ramify.models.kv_slabs import CAPACITIES, Slab
 
@@ -38,8 +39,8 @@ class Row:
     start: int
     count: int
     past: int
-    path: list[tuple[Segment, int]] = field(default_factory=list)
-    """What the new tokens see in full: the path without the tokens of this forward."""
+    fresh: Fresh | None = None
+    """What several new tokens see; known from the first layer on."""
 
 
 class _Part:
@@ -177,11 +178,7 @@ class BatchPlan:
         for branch, count in zip(branches, counts, strict=True):
             past = branch.length
             cache.make_room(branch, count)
-            row = Row(branch, start, count, past)
-            if count > 1:
-                *before, (segment, used) = branch.path
-                row.path = [*before, (segment, used - count)] if used > count else before
-            self.rows.append(row)
+            self.rows.append(Row(branch, start, count, past))
             start += count
         self.total = start
         self.steps = [row for row in self.rows if row.count == 1]
@@ -270,9 +267,11 @@ class BatchPlan:
         return places, slots
 
 
-def flash(query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool) -> tuple[Tensor, Tensor]:
-    """The processor's fused attention, which also returns the log-sum-exp. (1, H, Tq, D) -> (1, H, Tq, D), (1, H, Tq) float32."""
-    out, lse = _FUSED(query, key, value, 0.0, causal, scale=scale)
+def flash(
+    query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The processor's fused attention, which also returns the log-sum-exp. (B, H, Tq, D) -> (B, H, Tq, D), (B, H, Tq) float32."""
+    out, lse = _FUSED(query, key, value, 0.0, causal, attn_mask=mask, scale=scale)
     return out, lse
 
 

@@ -50,6 +50,8 @@ class Segment:
         self.refs = 1
 
     def size_bytes(self) -> int:
+        if self.block is not None:
+            return self.block.nbytes
         return sum(t.nbytes for t in (*self.keys, *self.values) if t is not None)
 
 
@@ -169,14 +171,18 @@ class KVCache:
         per_token = sum(heads * width for heads, width in self._shapes.values())
         segment.memory = memory = self._memory.take(per_token * segment.capacity)
         segment.capacity = len(memory) // per_token // SMALLEST_CAPACITY_TOKENS * SMALLEST_CAPACITY_TOKENS
-        start = 0
-        for (layer, is_keys), (heads, width) in self._shapes.items():
-            shape, strides = (heads, segment.capacity, width), (segment.capacity * width, width, 1)
-            (segment.keys if is_keys else segment.values)[layer] = memory.as_strided(shape, strides, start)
-            start += heads * segment.capacity * width
         if self._alike is not None:
             heads, width = self._alike
-            segment.block = memory[:start].view(self.num_layers, 2, heads, segment.capacity, width)
+            parts = memory[: per_token * segment.capacity].view(-1, heads, segment.capacity, width)
+            segment.block = parts.unflatten(0, (self.num_layers, 2))
+            each = parts.unbind(0)
+            segment.keys, segment.values = list(each[0::2]), list(each[1::2])
+        else:
+            start = 0
+            for (layer, is_keys), (heads, width) in self._shapes.items():
+                shape, strides = (heads, segment.capacity, width), (segment.capacity * width, width, 1)
+                (segment.keys if is_keys else segment.values)[layer] = memory.as_strided(shape, strides, start)
+                start += heads * segment.capacity * width
         self._size_bytes += segment.size_bytes()
 
     def _learn(self, segment: Segment, layer: int, is_keys: bool, like: Tensor) -> Tensor:
