@@ -143,13 +143,16 @@ class Search:
 
     def logprobs(self, logits: Tensor, beams: Sequence[Beam], taken: Sequence[Sequence[int]] = ()) -> Tensor:
         """(K, V) logits of the beams -> processed log-probabilities, as the pipeline leaves them (not normalised again)."""
+        logprobs = torch.log_softmax(logits, dim=-1)
+        if not self.pipeline.names:
+            return logprobs
         rows = []
         for i, beam in enumerate(beams):
             keep = None
             if beam.constraint is not None:
                 keep = beam.constraint.keep(self.request.room - len(beam.ids))
             rows.append(self._history(beam.ids, keep, taken[i] if taken else ()))
-        return self.pipeline(torch.log_softmax(logits, dim=-1), rows)
+        return self.pipeline(logprobs, rows)
 
     def candidates(self, scores: Tensor, beams: Sequence[Beam], count: int) -> list[Candidate]:
         """The `count` best continuations over all beams, best first; impossible ones are left out.
@@ -164,7 +167,7 @@ class Search:
             places = drawn[0]
             values = flat[places]
         else:
-            values, places = flat.topk(count)
+            values, places = choose.largest(flat, count)
         found = []
         for value, place in zip(values.tolist(), places.tolist(), strict=True):
             if value > -math.inf:

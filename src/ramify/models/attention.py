@@ -8,6 +8,7 @@ Source of the merge: Juravsky et al. 2024, "Hydragen"; Dao et al. 2022, "FlashAt
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ from ramify.models.kv_cache import KVBranch, KVCache, Segment
 __all__ = ["NAME", "BatchPlan", "attend", "register", "windows_seen"]
 
 NAME = "ramify_tree"
+
+NOTHING = float(np.finfo(np.float32).min)
+"""The log-sum-exp of a row where it sees nothing; minus infinity would leave no number of two such."""
 
 _FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 
@@ -268,14 +272,25 @@ def _decode(plan: BatchPlan, layer: int, query: Tensor, scale: float) -> Tensor:
             logs.append(lse)
         if level.order is not None:  # what a row without a part here gets: nothing, with no weight
             found.append(torch.zeros((1, kv_heads, group, width)))
-            logs.append(torch.full((1, kv_heads, group), -torch.inf))
-        out, weight = torch.cat(found), torch.cat(logs)
+            logs.append(torch.full((1, kv_heads, group), NOTHING))
+        out, weight = (found[0], logs[0]) if len(found) == 1 else (torch.cat(found), torch.cat(logs))
         outs.append(out if level.order is None else out[level.order])
         weights.append(weight if level.order is None else weight[level.order])
-    if len(outs) == 1:
-        return outs[0].reshape(rows, heads, width)
-    shares = torch.softmax(torch.stack(weights), dim=0).unsqueeze(-1)
-    return (shares * torch.stack(outs)).sum(0).reshape(rows, heads, width)
+    return _merged(outs, weights).reshape(rows, heads, width)
+
+
+def _merged(outs: list[Tensor], weights: list[Tensor]) -> Tensor:
+    """One after the other by their log-sum-exp, (B, H_kv, G, D) each and (B, H_kv, G): a row gets the same bits whoever has parts
+    where it has none. numpy's, whose operations start sooner."""
+    out, weight = outs[0].numpy(), weights[0].numpy()
+    with np.errstate(over="ignore"):
+        for i, (other, its) in enumerate(zip(outs[1:], weights[1:], strict=True), 2):
+            apart, its_weight = other.numpy(), its.numpy()
+            share = np.float32(1) / (np.float32(1) + np.exp(its_weight - weight))
+            out = apart + (out - apart) * share[..., None]
+            if i < len(outs):
+                weight = np.logaddexp(weight, its_weight)
+    return torch.from_numpy(out)
 
 
 def _seen(segment: Segment, used: int, layer: int) -> tuple[Tensor, Tensor]:

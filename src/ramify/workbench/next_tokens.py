@@ -14,6 +14,7 @@ from ramify.engine.branch import Branch
 from ramify.engine.model import Model
 from ramify.engine.requests import GenerationRequest
 from ramify.errors import InputError
+from ramify.models import threads
 
 __all__ = ["Next", "next_after", "next_of"]
 
@@ -39,6 +40,7 @@ class Next:
     """Of the raw distribution, in nats."""
 
 
+@threads.team_for_now()
 def next_of(
     model: Model,
     logits: Tensor,
