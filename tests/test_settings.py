@@ -20,7 +20,12 @@ def test_what_the_environment_says_is_taken(tmp_path: Path) -> None:
     said = {"RAMIFY_HOME": str(tmp_path), "RAMIFY_DEVICE": "cpu", "RAMIFY_PRECISION": "bfloat16", "RAMIFY_THREADS": "3"}
     said["OPENAI_BASE_URL"] = "http://localhost:8000/v1"
     assert Settings.load(said) == Settings(
-        home=tmp_path, device="cpu", precision="bfloat16", threads=3, openai_base_url="http://localhost:8000/v1"
+        home=tmp_path,
+        device="cpu",
+        precision="bfloat16",
+        threads=3,
+        threads_said=True,
+        openai_base_url="http://localhost:8000/v1",
     )
 
 

@@ -23,9 +23,9 @@ def run(model: Any, work: Workload) -> int:
 
 
 def start() -> tuple[str, Run]:
-    import torch
+    import ramify  # before torch, for it says how torch's threads wait
 
-    import ramify
+    import torch  # isort: skip
 
     name, precision, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))

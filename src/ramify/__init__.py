@@ -8,6 +8,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ramify.settings import bound_waiting
+
 if TYPE_CHECKING:
     from ramify.client.completion import Completion
     from ramify.decoding.config import GenerationConfig
@@ -82,6 +84,9 @@ _HOMES = {
     "load": "ramify.engine.model",
     "stream_generate": "ramify.inference",
 }
+
+
+bound_waiting()  # here, for torch is imported by many modules, and this one comes before all of them
 
 
 def __getattr__(name: str) -> Any:

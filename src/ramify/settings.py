@@ -2,16 +2,20 @@
 
 import os
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ramify.errors import InputError
 
-__all__ = ["VARIABLE", "Key", "Settings", "child_environment", "engine_environment", "names_ray", "read_key"]
+__all__ = ["VARIABLE", "Key", "Settings", "bound_waiting", "child_environment", "engine_environment", "names_ray", "read_key"]
 
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 """What the name of an environment variable with a key looks like."""
+
+SPINS = 10_000
+"""How often an idle helper looks for work before it sleeps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +32,9 @@ class Settings:
     precision: str | None = None
     """RAMIFY_PRECISION: "float32", "bfloat16", "float16" or "int8"; None leaves the choice to the backend."""
     threads: int | None = None
-    """RAMIFY_THREADS: CPU threads of a forward pass, at least 1; None leaves the choice to torch."""
+    """RAMIFY_THREADS: CPU threads of a forward pass, at least 1; None: as many as torch takes, for a small model one."""
+    threads_said: bool = False
+    """Whether RAMIFY_THREADS or OMP_NUM_THREADS says how many there are, which then holds for small models too."""
     workspace: str | None = None
     """RAMIFY_WORKSPACE: a workspace's path or URL; None leaves commands with the last one used."""
     base_url: str | None = None
@@ -51,6 +57,7 @@ class Settings:
             device=given.get("RAMIFY_DEVICE"),
             precision=given.get("RAMIFY_PRECISION"),
             threads=None if threads is None else int(threads),
+            threads_said=threads is not None or "OMP_NUM_THREADS" in given,
             workspace=given.get("RAMIFY_WORKSPACE"),
             base_url=given.get("RAMIFY_BASE_URL"),
             openai_base_url=given.get("OPENAI_BASE_URL"),
@@ -103,6 +110,16 @@ def engine_environment(threads: int, env: Mapping[str, str] = os.environ) -> dic
     """What an engine on another machine is given: our own settings alone."""
     ours = {name: value for name, value in env.items() if name in ("RAMIFY_HOME", "RAMIFY_DEVICE", "RAMIFY_PRECISION") and value}
     return child_environment(threads, ours)
+
+
+def bound_waiting(env: MutableMapping[str, str] = os.environ) -> None:
+    """Let OpenMP's helpers look for the next loop for some tenths of a millisecond, and then sleep.
+
+    By default libgomp's look for several milliseconds, on a busy machine at the expense of the thread that they wait for. It
+    reads this when it is loaded, with torch; where it is there already, or where somebody said how to wait, nothing changes.
+    """
+    if sys.platform == "linux" and "torch" not in sys.modules and not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & env.keys():
+        env["GOMP_SPINCOUNT"] = str(SPINS)
 
 
 def names_ray(env: Mapping[str, str] = os.environ) -> bool:

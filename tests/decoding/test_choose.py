@@ -75,6 +75,19 @@ def test_a_row_draws_the_same_alone_and_in_a_batch(seed: int, rows: int, width: 
     assert torch.equal(logits, before)
 
 
+@pytest.mark.parametrize("width", [5, 700, 5000, 5 * 128 * 8 + 3])
+@pytest.mark.parametrize("k", [1, 8, 60])
+def test_the_largest_of_many_are_those_of_all_sorted(width: int, k: int) -> None:
+    torch.manual_seed(width)
+    values = torch.randn(width)
+    values[torch.randperm(width)[: width // 2]] = -math.inf
+    found, places = choose.largest(values, k)
+    ordered = values.sort(descending=True).values[:k]
+    assert torch.equal(found, ordered)
+    assert torch.equal(values[places], found)
+    assert len(set(places.tolist())) == min(k, width)
+
+
 def test_draws_follow_the_distribution() -> None:
     wanted = [0.6, 0.3, 0.1]
     logits = torch.tensor([wanted]).log().expand(20_000, -1)

@@ -94,6 +94,20 @@ def test_layers_joined_are_the_layers_side_by_side(bias: bool, alone: bool, monk
         torch.testing.assert_close(torch.cat([one(x) for one in layers], dim=-1), apart, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_few_elements_and_many_are_rounded_to_the_same_bits(bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = kernels.joined(layer(bias)[0], layer(bias)[0])
+    x, rest = torch.randn(5, 192), torch.randn(5, 192)
+    found = []
+    for many in (0, 10**9):
+        monkeypatch.setattr(kernels, "MANY", many)
+        there, added = torch.empty_like(rest), rest.clone()
+        whole.into(kernels.Seen.of(there), kernels.Seen.of(x))
+        whole.onto(kernels.Seen.of(added), kernels.Seen.of(x))
+        found.append(torch.stack([whole(kernels.Seen.of(x)), there, added]))
+    assert torch.equal(*found)
+
+
 def test_a_branch_decodes_alike_alone_and_among_others() -> None:
     folder = resolve(models_made_here.folder("llama"))
     backend = TransformersBackend.load(folder, name="m", fingerprint="f", precision="int8")

@@ -147,13 +147,16 @@ class Search:
 
         A beam whose bans forbid every token has none left: all -inf.
         """
+        logprobs = torch.log_softmax(logits, dim=-1)
+        if not self.pipeline.names:
+            return logprobs
         rows = []
         for i, beam in enumerate(beams):
             keep = None
             if beam.constraint is not None:
                 keep = beam.constraint.keep(self.request.room - len(beam.ids))
             rows.append(self._history(beam.ids, keep, taken[i] if taken else ()))
-        return self.held(self.pipeline(torch.log_softmax(logits, dim=-1), rows), rows)
+        return self.held(self.pipeline(logprobs, rows), rows)
 
     def held(self, processed: Tensor, rows: Sequence[History]) -> Tensor:
         """(K, V) as the pipeline leaves it, without the tokens that stand there although a ban forbids them."""
@@ -175,7 +178,7 @@ class Search:
             places = drawn[0]
             values = flat[places]
         else:
-            values, places = flat.topk(count)
+            values, places = choose.largest(flat, count)
         found = []
         for value, place in zip(values.tolist(), places.tolist(), strict=True):
             if value > -math.inf:

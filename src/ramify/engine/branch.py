@@ -16,6 +16,7 @@ from ramify.engine.measuring import measured, token_logprobs
 from ramify.engine.requests import Alternative, CompletionResult, GenerationRequest, TokenLogprob
 from ramify.engine.tasks import Steps, prefill
 from ramify.errors import InputError, PromptTooLongError
+from ramify.models import threads
 from ramify.models.base import Extension, Trunk
 
 if TYPE_CHECKING:
@@ -75,10 +76,12 @@ class Branch:
             self._logits = self.model.converse(self._compute(), self._branches)
         return self._logits.clone()
 
+    @threads.team_for_now()
     def probabilities(self) -> Tensor:
         """(V,) float32, summing to 1; ids without a token 0."""
         return torch.softmax(self.logits().double(), dim=-1).float()
 
+    @threads.team_for_now()
     def candidates(self, k: int = 10) -> list[Alternative]:
         """The k likeliest next tokens, best first; ties by the lower id."""
         logprobs = torch.log_softmax(self.logits(), dim=-1)
@@ -90,6 +93,7 @@ class Branch:
             if value > -float("inf")
         ]
 
+    @threads.team_for_now()
     def measure(self, token_id: int, alternatives: int = 0) -> TokenLogprob:
         """What the token would be worth here, before it is taken."""
         (checked,) = self.model._checked_ids((token_id,), "the branch")

@@ -22,6 +22,7 @@ from ramify.engine.tasks import Handle
 from ramify.engine.waiting import wait_for
 from ramify.engine.worker import Worker
 from ramify.errors import ConfigError, EngineError, InputError, PromptTooLongError
+from ramify.models import threads
 from ramify.models.base import Backend, ModelInfo, TextCodec
 from ramify.models.chat import ChatTemplate
 from ramify.models.tools import told_apart
@@ -30,6 +31,7 @@ from ramify.settings import Settings
 __all__ = ["Model", "load"]
 
 
+@threads.team_for_now()
 def load(
     name: str = "tiny",
     *,
@@ -64,6 +66,7 @@ def load(
             fingerprint=fingerprint(file, settings=settings).id,
             device=device or settings.device,
             precision=precision,
+            choose_threads=not settings.threads_said,
         )
         return Model(found, chat=ChatTemplate(found.codec) if found.codec.chat_template else None, kept_bytes=found.kept_bytes)
     from ramify.models.transformers import TransformersBackend
@@ -78,6 +81,7 @@ def load(
         fingerprint=fingerprint(folder, settings=settings, precision=precision).id,
         device=device or settings.device,
         precision=precision,
+        choose_threads=not settings.threads_said,
     )
     return Model(backend, chat=ChatTemplate(backend.codec) if backend.codec.chat_template else None)
 

@@ -391,7 +391,7 @@ def _choose(members: list[tuple[RowsTask, Row]], logits: Tensor) -> None:
                     "the constraints leave no token to go on with: together they cannot be met from here. "
                     "Loosen one of them, or give more tokens."
                 )
-    processed = task.pipeline(logits, [row.history for row in rows])
+    processed = task.pipeline(logits, [row.history for row in rows]) if task.pipeline.names else logits
     if config.samples:
         uniforms = torch.tensor([row.random.uniform() for row in rows], dtype=torch.float64)
         chosen = choose.categorical(processed, uniforms)

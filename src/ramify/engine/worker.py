@@ -8,10 +8,14 @@ from typing import Any, TypeVar
 
 from ramify.engine.engine import Engine
 from ramify.errors import EngineError, RamifyError
+from ramify.models import threads
 
 __all__ = ["Worker"]
 
 T = TypeVar("T")
+
+IDLE_S = 0.1
+"""After so long without work the engine's helpers end, and other engines' have the processors to themselves."""
 
 
 class Worker:
@@ -74,6 +78,7 @@ class Worker:
             self._thread.join()
 
     def _run(self) -> None:
+        threads.take(self.engine.backend.threads)
         while True:
             if not self._take(block=not self.engine.busy):
                 break
@@ -94,9 +99,12 @@ class Worker:
         """Run the calls that wait. False when it is time to stop."""
         while True:
             try:
-                call = self._calls.get(block=block)
+                call = self._calls.get(block=block, timeout=IDLE_S)
             except queue.Empty:
-                return True
+                if not block:
+                    return True
+                threads.give_back()
+                call = self._calls.get()
             if call is None:
                 return False
             call()

@@ -7,6 +7,7 @@ Source of the merge: Juravsky et al. 2024, "Hydragen"; Dao et al. 2022, "FlashAt
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +17,9 @@ from ramify.models.fresh_tokens import Fresh
 __all__ = ["NAME", "BatchPlan", "attend", "register", "windows_seen"]
 
 NAME = "ramify_tree"
+
+NOTHING = float(np.finfo(np.float32).min)
+"""The log-sum-exp of a row where it sees nothing; minus infinity would leave no number of two such."""
 
 windows_seen: set[int] = set()
 """The sliding windows that models handed over, for the trial at load."""
@@ -128,17 +132,25 @@ def _decode(plan: BatchPlan, layer: int, query: Tensor, kv_heads: int, scale: fl
             logs.append(lse)
         if not level.whole:  # what a row without a part here gets: nothing, with no weight
             found.append(torch.zeros((1, kv_heads, group, width)))
-            logs.append(torch.full((1, kv_heads, group), -torch.inf))
+            logs.append(torch.full((1, kv_heads, group), NOTHING))
         out, weight = (found[0], logs[0]) if len(found) == 1 else (torch.cat(found), torch.cat(logs))
         outs.append(out if level.order is None else out[level.order])
         weights.append(weight if level.order is None else weight[level.order])
-    if len(outs) == 1:
-        return outs[0].reshape(rows, heads, width)
-    if len(outs) == 2:  # the softmax of two, in a third of the operations
-        share = torch.sigmoid(weights[1] - weights[0]).unsqueeze(-1)
-        return torch.lerp(outs[0], outs[1], share).reshape(rows, heads, width)
-    shares = torch.softmax(torch.stack(weights), dim=0).unsqueeze(-1)
-    return (shares * torch.stack(outs)).sum(0).reshape(rows, heads, width)
+    return _merged(outs, weights).reshape(rows, heads, width)
+
+
+def _merged(outs: list[Tensor], weights: list[Tensor]) -> Tensor:
+    """One after the other by their log-sum-exp, (B, H_kv, G, D) each and (B, H_kv, G): a row gets the same bits whoever has parts
+    where it has none. numpy's, whose operations start sooner."""
+    out, weight = outs[0].numpy(), weights[0].numpy()
+    with np.errstate(over="ignore"):
+        for i, (other, its) in enumerate(zip(outs[1:], weights[1:], strict=True), 2):
+            apart, its_weight = other.numpy(), its.numpy()
+            share = np.float32(1) / (np.float32(1) + np.exp(its_weight - weight))
+            out = apart + (out - apart) * share[..., None]
+            if i < len(outs):
+                weight = np.logaddexp(weight, its_weight)
+    return torch.from_numpy(out)
 
 
 def _prefill(row: Row, layer: int, query: Tensor, scale: float) -> Tensor:

@@ -108,6 +108,11 @@ class Backend(Protocol):
     @property
     def codec(self) -> TextCodec: ...
 
+    @property
+    def threads(self) -> int | None:
+        """The processor's threads with which a step is quickest; None leaves them as they are."""
+        ...
+
     def root(self) -> Trunk:
         """An empty branch."""
         ...

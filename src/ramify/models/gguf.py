@@ -22,6 +22,7 @@ from ramify.models.base import Extension, ModelInfo, Outputs, Trunk
 from ramify.models.gguf_context import BATCH_TOKENS, OUTPUTS, Context, Part, library
 from ramify.models.gguf_files import GGUFFile
 from ramify.models.gguf_tokenizer import GGUFCodec, codec_of
+from ramify.models.threads import quickest, team_for_now
 
 __all__ = ["KEPT_CELLS", "GGUFBackend", "GGUFBranch"]
 
@@ -55,10 +56,11 @@ class GGUFBranch:
 class GGUFBackend:
     """A model of a GGUF file."""
 
-    def __init__(self, context: Context, codec: GGUFCodec, info: ModelInfo) -> None:
+    def __init__(self, context: Context, codec: GGUFCodec, info: ModelInfo, *, threads: int | None = None) -> None:
         self.context = context
         self.codec = codec
         self.info = info
+        self.threads = threads
         self._together = int(TOGETHER * context.sequences)
         self._missing = _ranges(~codec.exists)
         self._free = list(range(context.sequences))[::-1]
@@ -69,9 +71,16 @@ class GGUFBackend:
 
     @classmethod
     def load(
-        cls, file: GGUFFile, *, name: str, fingerprint: str, device: str | None = None, precision: str | None = None
+        cls,
+        file: GGUFFile,
+        *,
+        name: str,
+        fingerprint: str,
+        device: str | None = None,
+        precision: str | None = None,
+        choose_threads: bool = False,
     ) -> "GGUFBackend":
-        """Load a file whose head was read.
+        """Load a file whose head was read. choose_threads: a small model has one thread.
 
         Raises UnsupportedError without llama.cpp, and for a device or a precision that it cannot have.
         """
@@ -84,7 +93,8 @@ class GGUFBackend:
         gpu = device not in (None, "cpu")
         if gpu and not lib.llama_supports_gpu_offload():
             raise UnsupportedError(f"device is {device!r}, and this llama.cpp was made for the processor alone; use device='cpu'")
-        context = Context(file, threads=torch.get_num_threads(), gpu=gpu)
+        count = quickest(sum(part.stat().st_size for part in file.parts)) if choose_threads and not gpu else None
+        context = Context(file, threads=count or torch.get_num_threads(), gpu=gpu)
         codec = codec_of(file, context)
         info = ModelInfo(
             name=name,
@@ -101,7 +111,8 @@ class GGUFBackend:
             batch_invariant=file.float32_only and not gpu,
             shares_trunks=not context.recurrent,
         )
-        return cls(context, codec, info)
+        with team_for_now(count):
+            return cls(context, codec, info, threads=count)
 
     @property
     def kept_bytes(self) -> int:

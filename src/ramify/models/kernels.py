@@ -13,12 +13,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ramify.models import threads
+
 __all__ = ["Array", "Dense", "Seen", "joined", "pack", "pack_int8"]
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
 SMALLEST_WEIGHT = 64 * 64
 """Below this many elements a layer costs more in dispatch than in reading its weights."""
+
+
+SMALLEST_SIZE = np.finfo(np.float32).tiny
+"""A row of zeros is divided by this."""
+MANY = 32 * 1024
+"""Elements from which torch shares an operation among its threads."""
 
 
 class PackedLinear(nn.Module):
@@ -144,6 +152,63 @@ class Dense:
             rest.tensor.add_(self.bias)
 
 
+class Rounded:
+    """An int8 layer from one buffer into another.
+
+    What stands before and behind the product is numpy's for few elements and torch's for many: every operation of it is rounded
+    exactly, so that both give the same bits.
+    """
+
+    __slots__ = ("bias", "layer")
+
+    def __init__(self, layer: Int8Linear) -> None:
+        self.layer = layer
+        self.bias: Array | None = None if layer.bias is None else layer.bias.numpy()
+
+    def __call__(self, x: Seen) -> Tensor:
+        """x: (T, in_features) -> (T, out_features)."""
+        found, sizes = self._product(x)
+        self._sized(found, sizes, found)
+        return found.tensor
+
+    def into(self, out: Seen, x: Seen) -> None:
+        """The same, written into `out`."""
+        found, sizes = self._product(x)
+        self._sized(found, sizes, out)
+
+    def onto(self, rest: Seen, x: Seen) -> None:
+        """The same, added to what stands in `rest` (T, out_features)."""
+        found, sizes = self._product(x)
+        self._sized(found, sizes, found)
+        if found.array.size < MANY:
+            np.add(rest.array, found.array, out=rest.array)
+        else:
+            rest.tensor.add_(found.tensor)
+
+    def _product(self, x: Seen) -> tuple[Seen, Seen]:
+        """The product of the rows, each divided by its largest magnitude, and those magnitudes (T, 1)."""
+        if x.array.size < MANY:
+            largest = np.abs(x.array).max(axis=-1, keepdims=True)
+            sizes = Seen(torch.from_numpy(np.maximum(largest, SMALLEST_SIZE, out=largest)), largest)
+            even = torch.from_numpy(x.array / largest)
+        else:
+            sizes = Seen.of(x.tensor.abs().amax(dim=-1, keepdim=True).clamp_min_(float(SMALLEST_SIZE)))
+            even = x.tensor / sizes.tensor
+        levels = self.layer.levels
+        out = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(even, 1 / levels, levels + 1, self.layer.packed)
+        return Seen.of(out), sizes
+
+    def _sized(self, found: Seen, sizes: Seen, out: Seen) -> None:
+        if found.array.size < MANY:
+            np.multiply(found.array, sizes.array, out=out.array)
+            if self.bias is not None:
+                np.add(out.array, self.bias, out=out.array)
+        else:
+            torch.mul(found.tensor, sizes.tensor, out=out.tensor)
+            if self.layer.bias is not None:
+                out.tensor.add_(self.layer.bias)
+
+
 class _SideBySide:
     """Layers of another kind with one input, their outputs one after the other."""
 
@@ -163,14 +228,14 @@ class _SideBySide:
         rest.tensor.add_(self(x))
 
 
-def joined(*layers: Any) -> Dense | _SideBySide:
+def joined(*layers: Any) -> Dense | Rounded | _SideBySide:
     """Layers that have one input as one, which gives their outputs one after the other.
 
     Stock layers become views of its weight, so nothing is stored twice.
     """
     biased = {layer.bias is not None for layer in layers}
     if len(biased) == 1 and all(type(layer) is Int8Linear for layer in layers):
-        return _SideBySide([Int8Linear.joined(layers)] if len(layers) > 1 else layers)
+        return Rounded(Int8Linear.joined(layers) if len(layers) > 1 else layers[0])
     if len(biased) > 1 or any(type(layer) is not nn.Linear or layer.weight.dtype != torch.float32 for layer in layers):
         return _SideBySide(layers)
     weight = torch.cat([layer.weight.detach().t() for layer in layers], dim=1)
@@ -230,11 +295,8 @@ def _linear_layers(model: nn.Module) -> list[tuple[nn.Module, str, Any]]:
 
 
 def _one_thread() -> bool:
-    """Whether torch and numpy's own library may use one thread each."""
-    from threadpoolctl import threadpool_info
-
-    pools = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
-    return torch.get_num_threads() == 1 and bool(pools) and max(pools) == 1
+    """Whether torch uses one thread here, and numpy's own library can be told to."""
+    return torch.get_num_threads() == 1 and threads.numpy_obeys()
 
 
 def _bfloat16_works() -> bool:

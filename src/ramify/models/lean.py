@@ -152,8 +152,8 @@ class LeanDecoder:
                 _gated(desk.gate, desk.up, desk.active.array)
                 layer.down.onto(desk.x, desk.active)
             self.norm(x, normed)
-        states = desk.normed.tensor
-        return self.head(desk.normed if wanted is None else Seen.of(states[wanted])), states
+            states = desk.normed.tensor
+            return self.head(desk.normed if wanted is None else Seen.of(states[wanted])), states
 
     def _desk_for(self, tokens: int) -> _Desk:
         """The last one, where it has the size: steps of the same rows follow one another."""

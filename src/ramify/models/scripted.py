@@ -147,6 +147,7 @@ class ScriptedBackend:
         self._script: Script = script if callable(script) else self._from_table(script or {})
         self.forward_passes = 0
         self.tokens_computed = 0
+        self.threads: int | None = None
         self._live = 0
         self.info = ModelInfo(
             name="scripted",

@@ -17,6 +17,7 @@ from ramify.engine.kv_tree import Branches, common_length
 from ramify.engine.model import Model
 from ramify.engine.tasks import PREFILL_TOKENS, Steps, prefill
 from ramify.errors import CancelledError, EngineError
+from ramify.models import threads
 from ramify.models.base import Extension, Trunk
 from ramify.workbench.beam_tree_reading import Ids
 
@@ -68,6 +69,7 @@ class Lookahead:
         self._remembered: OrderedDict[Ids, Distribution] = OrderedDict()
         self._finalizer = weakref.finalize(self, model.release, self._branches)
 
+    @threads.team_for_now()
     def at(self, paths: Sequence[Ids]) -> dict[Ids, Distribution]:
         """The distribution after each path; those not in memory are computed together, 64 in one forward pass."""
         found = {path: self._remembered[path] for path in paths if path in self._remembered}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ramify.models import threads
 from ramify.store.records import BeamNodeRecord
 from ramify.workbench.beam_tree_reading import Ids
 from ramify.workbench.reranking import Known, Rules
@@ -69,6 +70,7 @@ class Rescored:
         return not self.total.known
 
 
+@threads.team_for_now()
 def rescored(rules: Rules) -> dict[int, Rescored]:
     """Every node below the rules' start, by its id, under the rules."""
     found: dict[int, Rescored] = {}
@@ -89,6 +91,7 @@ def rescored(rules: Rules) -> dict[int, Rescored]:
     return found
 
 
+@threads.team_for_now()
 def next_tokens(rules: Rules, path: Ids, token_ids: Sequence[int]) -> Mapping[int, tuple[Bounds, str | None]]:
     """The processed logprobs of tokens after a path, and which processor removes each."""
     known = rules.known(path)

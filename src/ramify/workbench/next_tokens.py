@@ -15,6 +15,7 @@ from ramify.engine.branch import Branch
 from ramify.engine.model import Model
 from ramify.engine.requests import GenerationRequest
 from ramify.errors import InputError
+from ramify.models import threads
 from ramify.store.records import TokenLogprob
 
 __all__ = ["Next", "Reading", "next_after"]
@@ -104,6 +105,7 @@ class Reading:
         )
 
 
+@threads.team_for_now()
 def _next_of(
     model: Model, reading: Reading, processed: Tensor | None, *, k: int, search: str | None, also: Sequence[int]
 ) -> Next:

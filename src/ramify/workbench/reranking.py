@@ -20,6 +20,7 @@ from ramify.engine.beams import Beam, Candidate
 from ramify.engine.kv_tree import Branches, KVTree
 from ramify.engine.requests import CompletionResult, GenerationRequest
 from ramify.engine.tasks import Answer, Steps
+from ramify.models import threads
 from ramify.models.base import Backend, Extension, ModelInfo, Outputs, TextCodec, Trunk
 from ramify.store.records import BeamNodeRecord
 from ramify.workbench.beam_tree_reading import Ids
@@ -215,6 +216,8 @@ class _Trunk:
 class _NoModel:
     """A backend that computes nothing, for a search that does not look at its answers."""
 
+    threads = None
+
     def __init__(self, info: ModelInfo, codec: TextCodec) -> None:
         self.info, self.codec = info, codec
 
@@ -234,6 +237,7 @@ class _NoModel:
         return 0
 
 
+@threads.team_for_now()
 def search_again(rules: Rules, backend: Backend, start: int) -> Outcome:
     """Run the search that `rules.request` asks for on the cached tree, from the node `start`."""
     request = rules.request
