@@ -20,7 +20,7 @@ import torch
 __all__ = ["give_back", "numpy_alone", "numpy_obeys", "quickest", "take", "team_for_now"]
 
 SMALL_BYTES = 64 * 2**20
-"""Weights in memory below which a second thread costs a step more than it does: `tiny` has 23 MB in float32."""
+"""Weights in memory below which a model has one thread: `tiny` has 23 MB, Qwen2-0.5B 2 GB, and between nothing was measured."""
 
 _lock = threading.Lock()
 _alone = 0
