@@ -17,8 +17,9 @@ run: $(READY)  ## open the studio on a demonstration workspace
 	@mkdir -p .cache
 	@$(BIN)/ramify studio .cache/demo.ramify --demo
 
+# A file's tests stay in one process, so that its server, browser and models are made once.
 test: $(TESTING)  ## all tests but the slow ones
-	$(PYTEST) -m "not slow" -n $(WORKERS)
+	$(PYTEST) -m "not slow" -n $(WORKERS) --dist loadfile
 
 test-slow: $(TESTING) $(GGUF)  ## the tests that take minutes, those of llama.cpp among them
 	$(PYTEST) -m slow

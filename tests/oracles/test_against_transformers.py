@@ -1,6 +1,6 @@
 """Our engine answers as transformers 5's `generate` does, token for token, in float32, on small random models."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -37,22 +37,37 @@ def assert_equal(load: Load, name: str, prompt: list[int], **fields: Any) -> Non
             assert mine.beam_score == pytest.approx(said.score, abs=1e-4)
 
 
+def in_turn(values: Iterable[Any], first: int = 0) -> list[Any]:
+    """Every value with every model; the fast tests take each value with one model, the models in turn from `first` on."""
+    return [
+        pytest.param(value, name, marks=() if i % len(MAIN) == j else pytest.mark.slow)
+        for i, value in enumerate(values, first)
+        for j, name in enumerate(MAIN)
+    ]
+
+
+def a_few(first: int) -> list[Any]:
+    """All models; the fast tests take every other one, from the first of these on."""
+    return [pytest.param(name, marks=() if i % 2 == first else pytest.mark.slow) for i, name in enumerate(MAIN)]
+
+
 @pytest.mark.parametrize("name", MAIN + OTHERS)
 def test_greedy_equals_transformers(load: Load, name: str) -> None:
     for text in PROMPTS:
         assert_equal(load, name, encode(name, text), max_new_tokens=24)
 
 
-@pytest.mark.parametrize("name", MAIN)
-@pytest.mark.parametrize(("stop", "penalty"), RULES)
+@pytest.mark.parametrize(("rule", "name"), in_turn(RULES))
 def test_four_beams_equal_transformers_under_every_stopping_rule_and_length_penalty(
-    load: Load, name: str, stop: bool | str, penalty: float
+    load: Load, name: str, rule: tuple[bool | str, float]
 ) -> None:
+    stop, penalty = rule
     for text, returned in zip(CONTENTIOUS[name], (4, 1), strict=True):
         fields = {"early_stopping": stop, "length_penalty": penalty, "num_return_sequences": returned}
         assert_equal(load, name, encode(name, text), num_beams=4, max_new_tokens=16, **fields)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAIN)
 def test_the_stopping_rules_and_length_penalties_differ_on_the_prompts_above(name: str) -> None:
     for text in CONTENTIOUS[name]:
@@ -64,8 +79,7 @@ def test_the_stopping_rules_and_length_penalties_differ_on_the_prompts_above(nam
         assert len(found) >= 4
 
 
-@pytest.mark.parametrize("name", MAIN)
-@pytest.mark.parametrize("beams", range(1, 9))
+@pytest.mark.parametrize(("beams", "name"), in_turn(range(1, 9)))
 def test_any_number_of_beams_equals_transformers(load: Load, name: str, beams: int) -> None:
     # With one beam there is nothing to stop early or to compare: those fields are left out.
     for turn in range(3 if beams > 1 else 1):
@@ -128,8 +142,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", MAIN)
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("shape", "name"), in_turn(SHAPES))
 def test_fields_that_shape_greedy_search_equal_transformers(load: Load, name: str, shape: str) -> None:
     for prompt in long_prompts(name, 2) + short_prompts(name, 2):
         fields = {"max_new_tokens": 18} | SHAPES[shape]
@@ -138,8 +151,7 @@ def test_fields_that_shape_greedy_search_equal_transformers(load: Load, name: st
         assert_equal(load, name, prompt, **fields)
 
 
-@pytest.mark.parametrize("name", MAIN)
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("shape", "name"), in_turn(SHAPES, 2))
 def test_fields_that_shape_beams_equal_transformers(load: Load, name: str, shape: str) -> None:
     prompts = long_prompts(name, 1) + short_prompts(name, 2)
     for prompt, (stop, penalty) in zip(prompts, ((True, 1.0), (False, 2.0), ("never", 0.5)), strict=True):
@@ -154,8 +166,7 @@ def greedy(name: str, prompt: list[int], new: int = 24) -> list[int]:
     return reference.generate(name, prompt, max_new_tokens=new)[0].ids
 
 
-@pytest.mark.parametrize("name", MAIN)
-@pytest.mark.parametrize("beams", [1, 4])
+@pytest.mark.parametrize(("beams", "name"), in_turn([1, 4]))
 def test_bad_words_equal_transformers_for_one_and_several_tokens_and_across_the_prompt(load: Load, name: str, beams: int) -> None:
     for prompt in long_prompts(name, 3):
         free = greedy(name, prompt, 6)
@@ -163,8 +174,7 @@ def test_bad_words_equal_transformers_for_one_and_several_tokens_and_across_the_
             assert_equal(load, name, prompt, num_beams=beams, bad_words_ids=words, max_new_tokens=10)
 
 
-@pytest.mark.parametrize("name", MAIN)
-@pytest.mark.parametrize("beams", [1, 4])
+@pytest.mark.parametrize(("beams", "name"), in_turn([1, 4]))
 def test_sequence_bias_equals_transformers(load: Load, name: str, beams: int) -> None:
     for prompt in long_prompts(name, 3):
         free = greedy(name, prompt, 6)
@@ -172,8 +182,7 @@ def test_sequence_bias_equals_transformers(load: Load, name: str, beams: int) ->
         assert_equal(load, name, prompt, num_beams=beams, sequence_bias=liked, max_new_tokens=12)
 
 
-@pytest.mark.parametrize("name", MAIN)
-@pytest.mark.parametrize("scale", [1.5, 3.0, 0.5])
+@pytest.mark.parametrize(("scale", "name"), in_turn([1.5, 3.0, 0.5]))
 def test_guidance_equals_transformers(load: Load, name: str, scale: float) -> None:
     for prompt in long_prompts(name, 3):
         assert_equal(load, name, prompt, guidance_scale=scale, max_new_tokens=14)
@@ -195,14 +204,14 @@ def stop_strings(name: str, prompt: list[int]) -> list[list[str]]:
     ]
 
 
-@pytest.mark.parametrize("name", MAIN)
+@pytest.mark.parametrize("name", a_few(0))
 def test_stop_strings_end_greedy_search_at_transformers_token(load: Load, name: str) -> None:
     for prompt in long_prompts(name, 4):
         for strings in stop_strings(name, prompt):
             assert_equal(load, name, prompt, stop_strings=strings, max_new_tokens=24)
 
 
-@pytest.mark.parametrize("name", MAIN)
+@pytest.mark.parametrize("name", a_few(1))
 def test_stop_strings_end_beams_as_transformers_does(load: Load, name: str) -> None:
     for prompt in long_prompts(name, 3):
         for strings in stop_strings(name, prompt)[:2]:

@@ -12,6 +12,8 @@ from playwright.sync_api import Page, expect
 from tests.web.conftest import Studio, serving
 from tests.web.test_story import wait_for
 
+from forked_ramify import Zygote
+
 ROWS: list[str] = [
     *(json.dumps({"Question": f"What is {n} and {n}?", "Answer": f"{2 * n}."}) for n in range(1, 5)),
     '{"Question": "What is 5 and 5?", "Answer": "ten.',
@@ -21,8 +23,8 @@ ROWS: list[str] = [
 
 
 @pytest.fixture(scope="module")
-def studio(studio_modules: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    with serving(tmp_path_factory.mktemp("studio")) as running:
+def studio(studio_modules: None, zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    with serving(zygote, tmp_path_factory.mktemp("studio")) as running:
         yield running
 
 

@@ -1,6 +1,7 @@
 """Jobs in the studio: started, watched, ended, tried again, errors read, answers downloaded; in a real browser."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -46,9 +47,15 @@ def test_a_job_is_started_from_prompts_watched_and_its_answers_downloaded(
     page, before = jobs_page(open_page), keys(studio)
     page.keyboard.press("n")
     page.get_by_label("Prompts, one a line").fill("Once upon a time\nA hedgehog\n\n")
-    page.get_by_text("Labels, limits, code, places").click()
+    page.get_by_text("Labels, limits, processes, prices, code, places").click()
     page.get_by_label("Labels", exact=True).fill("team=one")
     page.get_by_label("Every token with its logprob").check()
+    page.get_by_label("Processes", exact=True).fill("65")
+    page.get_by_label("Price of a million prompt tokens").fill("1000000")
+    expect(page.get_by_role("button", name="Start")).to_have_attribute(
+        "title", re.compile("65”? is no number of processes: 1 to 64")
+    )
+    page.get_by_label("Processes", exact=True).fill("1")
     expect(page.get_by_text("start it with --allow-code-evaluator")).to_be_visible()
     page.get_by_role("button", name="Start").click()
     job = until(studio, started(studio, before), "completed")
@@ -57,6 +64,8 @@ def test_a_job_is_started_from_prompts_watched_and_its_answers_downloaded(
     card = page.get_by_label(f"Job {job['key']}")
     expect(card.get_by_text("completed")).to_be_visible(timeout=20_000)
     expect(card.get_by_text("2 of 2 rows")).to_be_visible()
+    assert job["spend"] == job["prompt_tokens"]
+    expect(card.get_by_text(f"spent {job['prompt_tokens']}")).to_be_visible()
     rows = studio.get(f"/api/jobs/{job['key']}/rows")["items"]
     texts = [json.loads(row["result"])["text"] for row in rows]
     assert all(json.loads(row["result"])["tokens"] for row in rows)

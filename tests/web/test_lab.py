@@ -9,10 +9,12 @@ from playwright.sync_api import Page, expect
 from tests.web.conftest import Studio, serving
 from tests.web.test_story import wait_for
 
+from forked_ramify import Zygote
+
 
 @pytest.fixture(scope="module")
-def studio(studio_modules: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    with serving(tmp_path_factory.mktemp("studio")) as running:
+def studio(studio_modules: None, zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    with serving(zygote, tmp_path_factory.mktemp("studio")) as running:
         yield running
 
 

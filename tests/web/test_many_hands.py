@@ -12,6 +12,7 @@ from tests.web.conftest import Studio, serving
 from tests.web.test_story import wait_for
 
 import models_made_here
+from forked_ramify import Zygote
 from ramify.models.registry import Registry
 
 
@@ -23,7 +24,11 @@ def endpoint() -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def studio(
-    studio_modules: None, endpoint: Server, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+    studio_modules: None,
+    zygote: Zygote,
+    endpoint: Server,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Studio]:
     folder = tmp_path_factory.mktemp("studio")
     with pytest.MonkeyPatch.context() as patch:
@@ -32,7 +37,7 @@ def studio(
         patch.setenv("OPENAI_API_KEY", "a-key-that-nobody-sees")
         Registry().add("second", str(models_made_here.folder("llama")), note="random weights")
         Registry().add("far", "openai:far", note="behind an endpoint")
-        with serving(folder) as running:
+        with serving(zygote, folder) as running:
             yield running
 
 

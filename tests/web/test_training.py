@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 from tests.web.conftest import Studio, serving
 from tests.web.test_story import wait_for
+
+from forked_ramify import Zygote
 
 LONG_MS = 120_000
 """A process loads its libraries, trains and measures behind what is waited for."""
@@ -14,8 +17,8 @@ ANSWERS = {"Say hi": ("Hello <b>you</b>!", "No."), "Say bye": ("Good bye, you!",
 
 
 @pytest.fixture(scope="module")
-def studio(studio_modules: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    with serving(tmp_path_factory.mktemp("studio")) as running:
+def studio(studio_modules: None, zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    with serving(zygote, tmp_path_factory.mktemp("studio")) as running:
         yield running
 
 
@@ -175,3 +178,43 @@ def test_a_run_is_cancelled_gone_on_with_and_deleted_by_keys(open_page: Callable
     page.get_by_role("dialog").get_by_role("button", name="Delete").press("Enter")
     expect(page.get_by_role("heading", name="Training", level=1)).to_be_visible()
     assert [run["key"] for run in studio.get("/api/training/runs")["items"]] == ["kind-dpo"]
+
+
+@pytest.mark.slow
+def test_texts_become_a_model_from_scratch_by_the_page_alone(
+    open_page: Callable[..., Page], studio: Studio, tmp_path: Path
+) -> None:
+    (tmp_path / "cats.txt").write_text("The cat sat on the mat. " * 40)
+    (tmp_path / "dogs.txt").write_text("A dog ran to the park. " * 5)
+    page = open_page(start=studio.start.replace("#", "#/training?"))
+    page.get_by_role("radio", name="From scratch").click()
+    form = page.get_by_role("region", name="From scratch")
+    begin = form.get_by_role("button", name=re.compile("^Train new-model"))
+    expect(begin).to_have_attribute("title", "Choose the files of text that it learns from")
+    form.get_by_label("Texts", exact=True).set_input_files([tmp_path / "cats.txt"])
+    form.get_by_label("Texts to measure, never learned").set_input_files([tmp_path / "dogs.txt"])
+    form.get_by_label("Tokens in the vocabulary").fill("420")
+    form.get_by_text("More settings").click()
+    for label, value in (("Width", "32"), ("Layers", "1"), ("Heads", "2"), ("Heads of keys", "1"), ("Width within", "64")):
+        form.get_by_label(label, exact=True).fill(value)
+    form.get_by_label("Steps at most").fill("4")
+    form.get_by_label("Tokens a step").fill("256")
+    begin.click()
+    expect(page.get_by_role("heading", name="new-model")).to_be_visible(timeout=LONG_MS)
+    expect(page.get_by_text("completed", exact=True)).to_be_visible(timeout=LONG_MS)
+    run = studio.get("/api/training/runs/new-model")
+    assert (run["state"], run["step"], run["plan"]["preset"]) == ("completed", 4, "small")
+    assert "new-model" in [each["name"] for each in studio.get("/api/models")["items"]]
+    expect(page.get_by_text("A model from scratch")).to_be_visible()
+    expect(page.get_by_role("region", name="Before and after")).to_have_count(0)
+
+    # A vocabulary alone; the next model can be given it.
+    page.get_by_role("link", name="Training").first.click()
+    form.get_by_role("radio", name="A vocabulary").click()
+    form.get_by_label("Texts", exact=True).set_input_files([tmp_path / "cats.txt"])
+    form.get_by_role("button", name=re.compile("^Learn words-vocabulary")).click()
+    expect(page.get_by_text("The vocabulary is there")).to_be_visible(timeout=LONG_MS)
+    page.get_by_role("link", name="Training").first.click()
+    form.get_by_role("radio", name="A model").click()
+    form.get_by_label("Vocabulary", exact=True).select_option("words-vocabulary")
+    expect(form.get_by_label("Tokens in the vocabulary")).to_have_count(0)

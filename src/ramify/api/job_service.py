@@ -1,4 +1,4 @@
-"""The server's own jobs: one after the other, on the models it has in memory, beside the requests of others.
+"""The server's own jobs: one after the other, on the models it has in memory, beside the requests of others; or in processes.
 
 A job that the server made is the server's to work at: also after a crash, when it starts again. Half of an engine's rows stay
 free for requests. Files that were uploaded, and outputs that nobody named a place for, lie in a folder beside the workspace.
@@ -16,8 +16,9 @@ from ramify.api.errors import ApiError
 from ramify.api.state import Server
 from ramify.batch import jobs, places
 from ramify.batch.spec import JobSpec
+from ramify.batch.workers import check_runner
 from ramify.engine.engine import MAX_ROWS
-from ramify.errors import ModelNotFoundError, RamifyError
+from ramify.errors import ModelNotFoundError, RamifyError, UnsupportedError
 from ramify.models.registry import Registry
 from ramify.settings import Settings
 from ramify.store.database import Database
@@ -62,6 +63,8 @@ class JobService:
     ) -> JobRecord:
         """A job that this server works at. Raises ApiError, InputError, ModelNotFoundError for what it may not or cannot be."""
         self._check_model(spec)
+        if spec.apart:
+            check_runner(spec)
         if spec.tool is not None:
             if not self.server.allow_code_evaluator:
                 raise ApiError(
@@ -149,17 +152,13 @@ class JobService:
         return None
 
     def _work_at(self, job: JobRecord) -> None:
+        how: dict[str, Any] = {"open_model": self._open, "most": MAX_ROWS // 2, "shared": True}
+        if job.spec.get("apart"):
+            how = {"open_model": batches.open_model, "command": batches.command_of(job.key, self.database.where)}
         try:
-            ended = jobs.run(
-                self.database,
-                job.key,
-                open_model=self._open,
-                asks=batches.asks,
-                stop=self._stop,
-                most=MAX_ROWS // 2,
-                shared=True,
-            )
-            self.registered(ended)
+            self.registered(jobs.run(self.database, job.key, asks=batches.asks, stop=self._stop, **how))
+        except UnsupportedError as error:  # Ray was there when the job was made
+            self.database.jobs.end(job.key, "failed", str(error))
         except RamifyError:
             raise
         except Exception:  # a defect of ours; the job says that there was one, and the server goes on

@@ -51,6 +51,8 @@ class JobSpec:
     """Whether a file at output_path may be replaced."""
     serves: bool = False
     """Whether a server made it and works at it."""
+    apart: bool = False
+    """Whether the server's job has processes with models of their own, in place of the model that the server has in memory."""
     prices: tuple[float, float] | None = None
     """Of a million prompt tokens, and of a million completion tokens."""
     timeout_s: float = 600.0
@@ -62,6 +64,8 @@ class JobSpec:
 
     def __post_init__(self) -> None:
         if self.prices is not None:
+            if min(self.prices) < 0:
+                raise InputError(f"prices are {self.prices[0]} and {self.prices[1]}; a price must be at least 0")
             object.__setattr__(self, "prices", (float(self.prices[0]), float(self.prices[1])))
         _whole("data_parallelism", self.data_parallelism, 1, MOST_WORKERS)
         _whole("max_runtime_sec", self.max_runtime_sec, 1, MOST_RUNTIME_S)

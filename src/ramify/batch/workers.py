@@ -22,7 +22,7 @@ from ramify.settings import child_environment
 from ramify.store.database import Database
 from ramify.store.job_records import JobRecord
 
-__all__ = ["SECOND_LIVES", "check_runner", "cores", "decided", "work_in_processes"]
+__all__ = ["SECOND_LIVES", "check_runner", "cores", "decided", "no_ray", "work_in_processes"]
 
 SECOND_LIVES = 3
 """Processes that die before a job is given up."""
@@ -44,8 +44,14 @@ def check_runner(spec: JobSpec) -> None:
             f"the runner ray puts engines on a cluster's machines, and {spec.model!r} is remote: one process asks it, many rows "
             "at once; leave the runner out"
         )
-    if importlib.util.find_spec("ray") is None:
-        raise UnsupportedError("the runner ray needs the package ray, which is not installed; pip install 'ramify[ray]'")
+    if (why := no_ray()) is not None:
+        raise UnsupportedError(why)
+
+
+def no_ray() -> str | None:
+    """Why no job runs on a Ray cluster; None where it can."""
+    there = importlib.util.find_spec("ray") is not None
+    return None if there else "the runner ray needs the package ray, which is not installed; pip install 'ramify[ray]'"
 
 
 def decided(spec: JobSpec, rows: int, *, shared: bool = False) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from ramify.cli.selecting import (
     check_tags,
     conditions,
     many,
-    meant_completions,
+    meant,
     one_completion,
 )
 from ramify.cli.workspace import AsJson, Where, open_workspace
@@ -183,7 +183,7 @@ def label(
     if not labels:
         raise InputError(f"no label was given; give {', '.join('--' + name for name in given)}")
     with open_workspace(workspace) as database:
-        ids = meant_completions(database, completions, filter_)
+        ids = meant(database, "completion", completions, filter_)
         database.completions.label(ids, **labels)
         if len(ids) > MOST_NAMED or not ids:
             listing.echo(f"{many('completion', ids)} labelled")
@@ -200,7 +200,7 @@ def tag(
     """Put tags on completions, or take them off."""
     check_tags(put, take)
     with open_workspace(workspace) as database:
-        ids = meant_completions(database, completions, filter_)
+        ids = meant(database, "completion", completions, filter_)
         with database.action("tag completions", ", ".join(map(str, ids[:MOST_NAMED]))):
             database.tags.take(take or (), completions=ids)
             database.tags.put(put or (), completions=ids)
@@ -234,7 +234,7 @@ def approve(
 def archive(completions: CompletionIds = None, filter_: Filter = None, back: Back = False, workspace: Where = None) -> None:
     """Put completions away: kept, but out of lists, rankings and exports."""
     with open_workspace(workspace) as database:
-        ids = meant_completions(database, completions, filter_, archived=back)
+        ids = meant(database, "completion", completions, filter_, archived=back)
         database.completions.archive(ids, not back)
         listing.echo(f"{many('completion', ids)} {'out of' if back else 'in'} the archive")
 
@@ -243,7 +243,7 @@ def archive(completions: CompletionIds = None, filter_: Filter = None, back: Bac
 def hide(completions: CompletionIds = None, filter_: Filter = None, back: Back = False, workspace: Where = None) -> None:
     """Remove completions from view only: rankings and exports still have them."""
     with open_workspace(workspace) as database:
-        ids = meant_completions(database, completions, filter_, hidden=back)
+        ids = meant(database, "completion", completions, filter_, hidden=back)
         database.completions.hide(ids, not back)
         listing.echo(f"{many('completion', ids)} {'shown again' if back else 'out of view'}")
 
@@ -252,6 +252,6 @@ def hide(completions: CompletionIds = None, filter_: Filter = None, back: Back =
 def delete(completions: CompletionIds = None, filter_: Filter = None, workspace: Where = None) -> None:
     """Remove completions with their judgements; only `ramify undo` brings them back."""
     with open_workspace(workspace) as database:
-        ids = meant_completions(database, completions, filter_)
+        ids = meant(database, "completion", completions, filter_)
         database.completions.delete(ids)
         listing.echo(f"{many('completion', ids)} deleted; `ramify undo` brings back")

@@ -24,7 +24,7 @@ from ramify.cli.selecting import (
     check_tags,
     conditions,
     many,
-    meant_samples,
+    meant,
 )
 from ramify.cli.workspace import AsJson, Where, open_workspace
 from ramify.errors import InputError
@@ -197,7 +197,7 @@ def tag(samples: SampleIds = None, filter_: Filter = None, put: Put = None, take
     """Put tags on samples, or take them off."""
     check_tags(put, take)
     with open_workspace(workspace) as database:
-        ids = meant_samples(database, samples, filter_)
+        ids = meant(database, "sample", samples, filter_)
         with database.action("tag samples", ", ".join(map(str, ids[:MOST_NAMED]))):
             database.tags.take(take or (), samples=ids)
             database.tags.put(put or (), samples=ids)
@@ -212,7 +212,7 @@ def tag(samples: SampleIds = None, filter_: Filter = None, put: Put = None, take
 def archive(samples: SampleIds = None, filter_: Filter = None, back: Back = False, workspace: Where = None) -> None:
     """Put samples away: kept, but out of lists, rankings and exports."""
     with open_workspace(workspace) as database:
-        ids = meant_samples(database, samples, filter_, archived=back)
+        ids = meant(database, "sample", samples, filter_, archived=back)
         database.samples.archive(ids, not back)
         listing.echo(f"{many('sample', ids)} {'out of' if back else 'in'} the archive")
 
@@ -221,7 +221,7 @@ def archive(samples: SampleIds = None, filter_: Filter = None, back: Back = Fals
 def hide(samples: SampleIds = None, filter_: Filter = None, back: Back = False, workspace: Where = None) -> None:
     """Remove samples from view only: rankings and exports still have them."""
     with open_workspace(workspace) as database:
-        ids = meant_samples(database, samples, filter_, hidden=back)
+        ids = meant(database, "sample", samples, filter_, hidden=back)
         database.samples.hide(ids, not back)
         listing.echo(f"{many('sample', ids)} {'shown again' if back else 'out of view'}")
 
@@ -230,7 +230,7 @@ def hide(samples: SampleIds = None, filter_: Filter = None, back: Back = False, 
 def delete(samples: SampleIds = None, filter_: Filter = None, workspace: Where = None) -> None:
     """Remove samples with their completions and judgements; only `ramify undo` brings them back."""
     with open_workspace(workspace) as database:
-        ids = meant_samples(database, samples, filter_)
+        ids = meant(database, "sample", samples, filter_)
         database.samples.delete(ids)
         listing.echo(f"{many('sample', ids)} deleted; `ramify undo` brings back")
 

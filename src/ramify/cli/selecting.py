@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -32,8 +32,7 @@ __all__ = [
     "check_tags",
     "conditions",
     "many",
-    "meant_completions",
-    "meant_samples",
+    "meant",
     "one_completion",
     "place_in",
     "read_filter",
@@ -89,8 +88,9 @@ def all_completions(database: "Database", ids: Sequence[int]) -> "list[Completio
     return found
 
 
-def meant_samples(
+def meant(
     database: "Database",
+    kind: Literal["sample", "completion"],
     ids: Sequence[int] | None,
     filters: Sequence[str] | None,
     *,
@@ -98,32 +98,15 @@ def meant_samples(
     hidden: bool = False,
 ) -> list[int]:
     """The ids given, each there; or those that `list` shows with these filters. Raises InputError for neither and for both."""
-    _one_way(ids, filters, "sample")
-    if ids:
-        return [each.id for each in all_samples(database, ids)]
-    return database.search.all_sample_ids({"all": conditions(database, filters)}, archived=archived, hidden=hidden)
-
-
-def meant_completions(
-    database: "Database",
-    ids: Sequence[int] | None,
-    filters: Sequence[str] | None,
-    *,
-    archived: bool = False,
-    hidden: bool = False,
-) -> list[int]:
-    """The same for completions."""
-    _one_way(ids, filters, "completion")
-    if ids:
-        return [each.id for each in all_completions(database, ids)]
-    return database.search.all_completion_ids({"all": conditions(database, filters)}, archived=archived, hidden=hidden)
-
-
-def _one_way(ids: Sequence[int] | None, filters: Sequence[str] | None, kind: str) -> None:
     if not ids and not filters:
         raise InputError(f"no {kind} was named; give ids, or --filter for all that match")
     if ids and filters:
         raise InputError("ids and --filter were given; give one of them")
+    if ids:
+        given = all_samples(database, ids) if kind == "sample" else all_completions(database, ids)
+        return [each.id for each in given]
+    matching = database.search.all_sample_ids if kind == "sample" else database.search.all_completion_ids
+    return matching({"all": conditions(database, filters)}, archived=archived, hidden=hidden)
 
 
 def _check(wanted: Sequence[int], found: Sequence[int], kind: str) -> None:

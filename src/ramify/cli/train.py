@@ -290,16 +290,12 @@ Preset = Annotated[
 ]
 
 
-def _read(paths: list[Path], duplicates: Any, unreadable: Any) -> "Texts":
-    from ramify.training.documents import read_texts
-
-    read = read_texts(paths, duplicates=duplicates, unreadable=unreadable)
+def _found(read: "Texts") -> None:
     render.note(
         f"{len(read.rows)} texts of {read.files} files" + (f", {read.duplicates} duplicates left out" if read.duplicates else "")
     )
     for problem in read.left_out:
         render.note(f"left out: {problem}")
-    return read
 
 
 @app.command()
@@ -311,19 +307,20 @@ def tokenizer(
     unreadable: Unreadable = "refuse",
 ) -> None:
     """Learn a byte-fallback BPE vocabulary from the texts and save it as a Hugging Face folder."""
-    from ramify.training.rows import texts_of
-    from ramify.training.tokenizers import save_tokenizer, train_tokenizer
+    from ramify.training.scratch import make
+    from ramify.training.scratch_plans import ScratchPlan
 
-    read = _read(rows, duplicates, unreadable)
-    trained = train_tokenizer((text for row in read.rows for text in texts_of(row)), vocab_size)
-    save_tokenizer(trained, out)
-    typer.echo(f"{trained.get_vocab_size()} tokens in {out}")
+    plan = ScratchPlan(
+        method="tokenizer", out=str(out), rows=tuple(map(str, rows)), vocab_size=vocab_size, duplicates=duplicates,
+        unreadable=unreadable,
+    )  # fmt: skip
+    typer.echo(f"{make(plan, told=_found)} tokens in {out}")
 
 
 @app.command()
 def pretrain(
     rows: Rows,
-    tokenizer: Annotated[Path, typer.Option(help="Folder of the tokenizer.")],
+    tokenizer: Annotated[Path, typer.Option(help="Folder of the tokenizer, or a model that has it.")],
     out: Out,
     validation_rows: Held = None,
     preset: Preset = "tiny",
@@ -346,13 +343,9 @@ def pretrain(
     unreadable: Unreadable = "refuse",
 ) -> None:
     """Train a new Llama on whole texts; longer ones are cut into windows. Goes on from the checkpoint in the folder."""
-    import shutil
-
     from ramify.training.config import TrainConfig
-    from ramify.training.models import PRESETS, new_model, save_model
-    from ramify.training.rows import encode_documents
-    from ramify.training.tokenizers import load_tokenizer
-    from ramify.training.trainers import train
+    from ramify.training.scratch import make
+    from ramify.training.scratch_plans import ScratchPlan
 
     _hush()
     config = TrainConfig(
@@ -360,20 +353,12 @@ def pretrain(
         matrix_learning_rate=matrix_learning_rate, schedule=schedule, max_length=max_length, seed=seed,
         bf16=bf16, compile=compile,
     )  # fmt: skip
-    words = load_tokenizer(tokenizer)
-    read = _read(rows, duplicates, unreadable)
-    examples = encode_documents(read.rows, read.names, words, max_length=max_length)
-    held = {}
-    for path in validation_rows or []:
-        kept = _read([path], duplicates, unreadable)
-        held[path.stem] = encode_documents(kept.rows, kept.names, words, max_length=max_length)
     parts = {"hidden_size": hidden_size, "layers": layers, "heads": heads, "kv_heads": kv_heads,
              "intermediate_size": intermediate_size}  # fmt: skip
-    shape = {**PRESETS[preset], **{name: value for name, value in parts.items() if value is not None}}
-    model = new_model(vocab_size=words.get_vocab_size(), seed=seed, **shape)
-    train(model, examples, config, out, validation=held, report=_Lines(False))
-    save_model(model, out)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        if tokenizer.resolve() != out.resolve():
-            shutil.copyfile(tokenizer / name, out / name)
+    plan = ScratchPlan(
+        method="pretrain", out=str(out), rows=tuple(map(str, rows)), validation_rows=tuple(map(str, validation_rows or ())),
+        tokenizer=str(tokenizer), preset=preset, shape={name: value for name, value in parts.items() if value is not None},
+        duplicates=duplicates, unreadable=unreadable, train=config,
+    )  # fmt: skip
+    make(plan, told=_found, report=_Lines(False))
     typer.echo(f"saved in {out}")

@@ -17,7 +17,7 @@ from ramify.errors import InputError
 from ramify.exchange.duplicates import Seen
 from ramify.training.rows import check_row, read_rows, texts_of
 
-__all__ = ["Duplicates", "Texts", "read_texts"]
+__all__ = ["READERS", "Duplicates", "Texts", "Unreadable", "read_texts"]
 
 Duplicates = Literal["keep", "exact", "normalised", "near"]
 Unreadable = Literal["refuse", "leave-out"]

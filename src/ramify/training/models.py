@@ -9,15 +9,7 @@ import torch
 
 from ramify.errors import InputError
 
-__all__ = ["PRESETS", "LoraConfig", "add_adapter", "load_model", "new_model", "save_model", "without_dropout"]
-
-PRESETS: dict[str, dict[str, int]] = {
-    "small": {"hidden_size": 128, "layers": 4, "heads": 4, "kv_heads": 2, "intermediate_size": 384},
-    "tiny": {"hidden_size": 256, "layers": 6, "heads": 4, "kv_heads": 2, "intermediate_size": 768},
-    "medium": {"hidden_size": 512, "layers": 8, "heads": 8, "kv_heads": 4, "intermediate_size": 1408},
-    "large": {"hidden_size": 768, "layers": 12, "heads": 12, "kv_heads": 4, "intermediate_size": 2048},
-}
-"""Shapes of new models by name: about 1, 6, 27 and 85 million weights without embeddings; `tiny` is the embedded model's."""
+__all__ = ["LoraConfig", "add_adapter", "load_model", "new_model", "save_model", "without_dropout"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from ramify.training.plans import TrainingPlan, plan_from
 from ramify.training.records import at_work, read_record
 from ramify.training.report import report
 from ramify.training.runs import MANIFEST, execute, prepare
+from ramify.training.scratch_plans import SCRATCH, ScratchPlan
 from ramify.training.stopping import stopping
 
 __all__ = ["REPORT", "measure", "work"]
@@ -30,7 +31,11 @@ NICENESS = 5
 def work(folder: Path) -> None:
     """Do what the folder's record says. SIGTERM ends it after the step at hand, with a checkpoint and CancelledError."""
     _step_back()
-    plan = plan_from(read_record(folder).plan)
+    data = read_record(folder).plan
+    if data["method"] in SCRATCH:
+        _from_scratch(ScratchPlan.of(data))
+        return
+    plan = plan_from(data)
     with stopping() as stop, at_work(plan, stop) as running, _workspace(plan) as database:
         running.doing("reading the rows")
         outcome = execute(plan, database, prepared=prepare(plan, database), running=running)
@@ -44,6 +49,14 @@ def work(folder: Path) -> None:
             running.remark = "its report was cancelled"
         except RamifyError as error:
             running.remark = f"its report could not be made: {error}"
+
+
+def _from_scratch(plan: ScratchPlan) -> None:
+    from ramify.training.scratch import make
+
+    with stopping() as stop, at_work(plan, stop) as running:
+        make(plan, running=running)
+        stop.between_steps = False
 
 
 def measure(folder: Path) -> None:

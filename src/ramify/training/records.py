@@ -16,6 +16,7 @@ from ramify.errors import CancelledError, ConflictError, NotFoundError, RamifyEr
 from ramify.models.kept_files import replace_json
 from ramify.store.processes import Process, alive, this_process
 from ramify.training.plans import TrainingPlan
+from ramify.training.scratch_plans import ScratchPlan
 from ramify.training.stopping import Stop
 
 __all__ = ["RECORD", "WAITING", "RunRecord", "RunState", "Running", "at_work", "read_record", "records_in", "write_record"]
@@ -30,7 +31,7 @@ RunState = Literal["running", "completed", "cancelled", "failed", "killed"]
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
     plan: dict[str, Any]
-    """`TrainingPlan.to_data`."""
+    """`to_data` of a TrainingPlan or a ScratchPlan."""
     state: RunState
     doing: str
     """While it runs, what it is at."""
@@ -95,7 +96,7 @@ class Running:
 
 
 @contextlib.contextmanager
-def at_work(plan: TrainingPlan, stop: Stop | None = None) -> Iterator[Running]:
+def at_work(plan: TrainingPlan | ScratchPlan, stop: Stop | None = None) -> Iterator[Running]:
     """Work at the plan's run: its record says so until the end, and then how it ended.
 
     Raises ConflictError where another living process is at it.

@@ -15,6 +15,7 @@ from ramify.training.examples import Example, check_examples
 from ramify.training.loop import evaluate_objective, run
 from ramify.training.objectives import Completions
 from ramify.training.reader import Reader
+from ramify.training.stopping import Stop
 
 __all__ = ["evaluate", "train"]
 
@@ -27,10 +28,13 @@ def train(
     *,
     validation: Mapping[str, Sequence[Example]] | None = None,
     report: Callable[[dict[str, Any]], None] = lambda line: None,
+    stop: Stop | None = None,
+    begin: Callable[[int | None], None] = lambda last: None,
 ) -> Progress:
     """Train `model` in place; returns what was done. Goes on from `folder/checkpoint` where there is one.
 
     Every `log_every` steps one line (step, loss in nats, lr, tokens/s, seconds) goes to `report` and to `folder/log.jsonl`.
+    stop, begin: as `loop.run` has them.
     Raises InputError before the first step where a row cannot be trained on.
     """
     if not examples:
@@ -40,7 +44,7 @@ def train(
     # Compiled code is made for a shape, so widths come in steps.
     how: dict[str, Any] = {"packing": config.packing, "multiple": 16 if config.compile else 1}
     held = {name: Completions(rows, **how) for name, rows in (validation or {}).items()}
-    return run(reader, Completions(examples, **how), config, folder, validation=held, report=report)
+    return run(reader, Completions(examples, **how), config, folder, validation=held, report=report, stop=stop, begin=begin)
 
 
 def evaluate(model: Any, examples: Sequence[Example], *, tokens_per_batch: int = 8192, bf16: bool = False) -> float:

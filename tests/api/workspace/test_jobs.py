@@ -44,6 +44,32 @@ def test_rows_are_read_and_answers_written_where_a_root_allows_it(
     assert ended(api, api.post("/jobs", **asked, overwrite=True)["key"])["state"] == "completed"
 
 
+def test_prices_tell_what_was_spent(api: Speaker) -> None:
+    job = ended(api, api.post("/jobs", **NOTHING, prompts=["Once upon"], prices=[1e6, 2e6])["key"])
+    assert job["spend"] == job["prompt_tokens"] + 2 * job["completion_tokens"] > 2
+    assert (job["workers"]["asked"], job["workers"]["used"]) == (1, 1)
+
+
+@pytest.mark.slow
+def test_a_job_asked_for_in_processes_has_them_and_their_answers_are_the_servers(api: Speaker) -> None:
+    prompts = [f"{word} upon a time" for word in ("Once", "Twice", "Never", "Often")]
+    alone, apart = (
+        ended(api, api.post("/jobs", config={"temperature": 0, "max_new_tokens": 4}, prompts=prompts, processes=n)["key"])
+        for n in (1, 2)
+    )
+    processors = api.get("/jobs/allowed")["processors"]
+    assert (apart["state"], apart["workers"]["asked"], apart["workers"]["used"]) == ("completed", 2, min(2, processors))
+    rows = [[json.loads(row["result"]) for row in api.get(f"/jobs/{job['key']}/rows")["items"]] for job in (alone, apart)]
+    assert [each["text"] for each in rows[0]] == [each["text"] for each in rows[1]]
+
+
+def test_a_cluster_that_is_not_there_is_refused(api: Speaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ramify.batch.workers.importlib.util.find_spec", lambda name: None)
+    assert "pip install 'ramify[ray]'" in api.get("/jobs/allowed")["ray"]
+    assert "pip install 'ramify[ray]'" in api.refusal("POST", "/jobs", {**NOTHING, "prompts": ["a"], "runner": "ray"})[2]
+    assert api.get("/jobs")["items"] == []
+
+
 def test_what_no_job_can_be_is_refused_and_nothing_is_made(api: Speaker, tmp_path: Path) -> None:
     told = [
         api.refusal("POST", "/jobs", {**NOTHING, **body})[::2]
@@ -54,6 +80,8 @@ def test_what_no_job_can_be_is_refused_and_nothing_is_made(api: Speaker, tmp_pat
             {"prompts": ["a"], "checkpoint_path": "/etc"},
             {"prompts": ["a"], "tool_config": {"name": "code_evaluator"}},
             {"prompts": ["a"], "tool_config": {"name": "shell"}},
+            {"prompts": ["a"], "processes": 65},
+            {"prompts": ["a"], "prices": [1]},
         )
     ]
     says = (
@@ -63,8 +91,10 @@ def test_what_no_job_can_be_is_refused_and_nothing_is_made(api: Speaker, tmp_pat
         "--batch-root",
         "--allow-code-evaluator",
         "name",
+        "processes",
+        "prices",
     )
-    for (status, message), wanted, said in zip(told, (400, 400, 403, 403, 403, 400), says, strict=True):
+    for (status, message), wanted, said in zip(told, (400, 400, 403, 403, 403, 400, 400, 400), says, strict=True):
         assert (status, said in message) == (wanted, True), message
     assert api.get("/jobs")["items"] == []
     assert "--allow-code-evaluator" in api.get("/jobs/allowed")["code_evaluator"]

@@ -9,7 +9,7 @@ import { chance, intervals, isDecided, verdictOf } from "../../../src/ramify/web
 import { ago, firstLine, percent, pieces, strategyOf, visible } from "../../../src/ramify/web/js/domain/text.js";
 import { NO_CHECKS, qualityBody } from "../../../src/ramify/web/js/domain/quality.js";
 import { jobBody } from "../../../src/ramify/web/js/domain/jobs.js";
-import { bodyOf, freeName, points, ticks, withTold } from "../../../src/ramify/web/js/domain/training.js";
+import { bodyOf, freeName, points, scratchBody, ticks, withTold } from "../../../src/ramify/web/js/domain/training.js";
 import { alternativesOf, candidatesOf, divergence, joined, nextWhere, originsOf, paragraphs } from "../../../src/ramify/web/js/domain/tokens.js";
 import { layOut, merged, neighbour, wayTo } from "../../../src/ramify/web/js/domain/tree_layout.js";
 import { inSight, scrollFor } from "../../../src/ramify/web/js/domain/virtual.js";
@@ -313,7 +313,7 @@ test("a filter is asked for as it was filled in, and nothing that was left empty
 });
 
 test("a job is asked for as it was filled in, and what is not whole is told", () => {
-  const it = { model: "", prompts: "", input_path: "", output_path: "", overwrite: false, checkpoint_path: "", prompt_column: "", labels: "", hours: "", logprobs: false, code: false, iterations: "", seconds: "", retry: true };
+  const it = { model: "", prompts: "", input_path: "", output_path: "", overwrite: false, checkpoint_path: "", prompt_column: "", labels: "", hours: "", logprobs: false, code: false, iterations: "", seconds: "", retry: true, processes: "", ray: false, price_in: "", price_out: "" };
   assert.equal(jobBody(it, {}, null), "Give at least one prompt, or a file");
   assert.deepEqual(jobBody({ ...it, prompts: "a\n\nb" }, { seed: 1 }, null), { prompts: ["a", "b"], config: { seed: 1 }, name: "answers.jsonl" });
   assert.deepEqual(jobBody({ ...it, labels: "team=one, eq=a=b", hours: "0.5", logprobs: true, code: true, iterations: "3", retry: false }, {}, "rows.csv"), {
@@ -322,10 +322,25 @@ test("a job is asked for as it was filled in, and what is not whole is told", ()
   assert.deepEqual(jobBody({ ...it, input_path: "/in", output_path: "/out.jsonl", overwrite: true, checkpoint_path: "/c" }, {}, null), {
     input_path: "/in", config: {}, name: "answers.jsonl", output_path: "/out.jsonl", checkpoint_path: "/c", overwrite: true,
   });
+  assert.deepEqual(jobBody({ ...it, prompts: "a", processes: "4", ray: true, price_out: "0.6" }, {}, null), {
+    prompts: ["a"], config: {}, name: "answers.jsonl", processes: 4, runner: "ray", prices: [0, 0.6],
+  });
+  assert.equal(jobBody({ ...it, prompts: "a", processes: "65" }, {}, null), "“65” is no number of processes: 1 to 64");
+  assert.equal(jobBody({ ...it, prompts: "a", price_in: "-1" }, {}, null), "“-1” is no price: a number of at least 0");
   assert.equal(jobBody({ ...it, prompts: "a", labels: "team" }, {}, null), "“team” is no label: write name=value");
   assert.equal(jobBody({ ...it, prompts: "a", hours: "60" }, {}, null), "“60” is no number of hours: more than 0, at most 48");
   assert.equal(jobBody({ ...it, prompts: "a", code: true, seconds: "1.5" }, {}, null), "“1.5” is no whole number of at least 1");
   assert.equal(jobBody({ ...it, input_path: "/in" }, {}, "rows.csv"), "A file is chosen and a place for rows is named: leave one out");
+});
+
+test("a run from scratch is asked for as it was filled in", () => {
+  const it = { method: "pretrain", tokenizer: "", vocab_size: "420", preset: "small", duplicates: "exact", unreadable: "refuse", schedule: "", bf16: false, minutes: "", hidden_size: "", layers: "2", heads: "", kv_heads: "", intermediate_size: "", epochs: "", max_steps: "", tokens_per_step: "", learning_rate: "", matrix_learning_rate: "", max_length: "", seed: "0" };
+  const common = { name: "n", upload: "u", duplicates: "exact", unreadable: "refuse" };
+  assert.equal(scratchBody(it, "n", null, null), "Choose the files of text that it learns from");
+  assert.deepEqual(scratchBody({ ...it, method: "tokenizer" }, "n", "u", "h"), { ...common, method: "tokenizer", vocab_size: 420 });
+  assert.deepEqual(scratchBody({ ...it, minutes: "1.5" }, "n", "u", "h"), { ...common, method: "pretrain", vocab_size: 420, validation_upload: "h", preset: "small", shape: { layers: 2 }, train: { seed: 0, max_seconds: 90 } });
+  assert.deepEqual(scratchBody({ ...it, tokenizer: "tiny" }, "n", "u", null), { ...common, method: "pretrain", tokenizer: "tiny", preset: "small", shape: { layers: 2 }, train: { seed: 0 } });
+  assert.equal(scratchBody({ ...it, minutes: "-2" }, "n", "u", null), "“-2” is no number above 0");
 });
 
 test("a training is asked for as it was filled in, and nothing more", () => {

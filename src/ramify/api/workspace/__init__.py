@@ -31,6 +31,7 @@ from ramify.api.workspace import (
     training,
     training_events,
     training_reports,
+    training_scratch,
     tree_deciding,
     tree_growing,
     trees,
@@ -46,6 +47,6 @@ for room in (
     *(library, bulk, samples, completions, tokens, draft_events, drafts, sessions, trees, tree_growing, tree_deciding, blocks),
     *(facets, judging, quality, lab_events, lab, jobs, history, models),
     *(uploads, importing, exporting, reports, task_events),
-    *(training_events, training_reports, training),
+    *(training_events, training_reports, training_scratch, training),
 ):
     router.include_router(room.router)

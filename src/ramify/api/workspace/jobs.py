@@ -10,7 +10,8 @@ from ramify.api.job_service import JobService, service_of
 from ramify.api.state import ServerState
 from ramify.api.workspace.shapes import Body, Config, Items, Limit, Shape
 from ramify.batch.jobs import told_of
-from ramify.batch.spec import MOST_RUNTIME_S, JobSpec
+from ramify.batch.spec import MOST_RUNTIME_S, MOST_WORKERS, JobSpec
+from ramify.batch.workers import cores, no_ray
 from ramify.errors import InputError
 from ramify.store.files import Files
 from ramify.store.job_records import JobRecord, JobState
@@ -19,6 +20,7 @@ __all__ = ["router"]
 
 router = APIRouter(tags=["jobs"])
 
+Price = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Key = Annotated[str, Path(max_length=100, description="The job's key.")]
 
 
@@ -86,6 +88,11 @@ class NewJob(Body):
     config: Config = Field(default_factory=dict)
     logprobs: bool = Field(False, description="Every token with its logprob.")
     tool_config: ToolFields | None = Field(None, description="Where GET /api/jobs/allowed says nothing against it.")
+    processes: int = Field(1, ge=1, le=MOST_WORKERS, description="Above 1: processes with a model each, beside the server's.")
+    runner: Literal["local", "ray"] = Field("local", description="ray: engines on a Ray cluster, where jobs/allowed has it.")
+    prices: Annotated[list[Price], Field(min_length=2, max_length=2)] | None = Field(
+        None, description="Of a million prompt tokens, of a million completion tokens."
+    )
     max_runtime_sec: int = Field(86_400, ge=1, le=MOST_RUNTIME_S)
     labels: dict[str, str] = Field(default_factory=dict)
     name: str | None = Field(None, max_length=200, description="What the file of answers is called.")
@@ -94,13 +101,15 @@ class NewJob(Body):
 class AllowedShape(Shape):
     code_evaluator: str | None = Field(description="Why the code that a model writes is not run here; null: it can be.")
     roots: list[str] = Field(description="Under which a job may read and write.")
+    processors: int = Field(description="Of this machine: more processes than these are not used.")
+    ray: str | None = Field(description="Why no job runs on a Ray cluster; null: it can.")
 
 
 @router.get("/jobs/allowed")
 def allowed(server: ServerState) -> AllowedShape:
     """What a job may do here beside asking a model."""
     why = None if server.allow_code_evaluator else "this server runs no code of a model's; start it with --allow-code-evaluator"
-    return AllowedShape(code_evaluator=why, roots=list(server.batch_roots))
+    return AllowedShape(code_evaluator=why, roots=list(server.batch_roots), processors=cores(), ray=no_ray())
 
 
 @router.get("/jobs")
@@ -136,6 +145,10 @@ def add_job(server: ServerState, body: NewJob) -> JobShape:
         overwrite=body.overwrite,
         tool=None if body.tool_config is None else body.tool_config.model_dump(),
         max_runtime_sec=body.max_runtime_sec,
+        data_parallelism=body.processes,
+        runner=body.runner,
+        apart=body.processes > 1 or body.runner != "local",
+        prices=None if body.prices is None else (body.prices[0], body.prices[1]),
         serves=True,
         extra={
             "output_file": output if body.output_path is None else None,

@@ -35,9 +35,10 @@ from ramify.training.curves import read_log
 from ramify.training.plans import METHODS, TrainingPlan, plan_from
 from ramify.training.process import REPORT
 from ramify.training.runs import Prepared, gather, goes_on, prepare, steps_of
+from ramify.training.scratch_plans import SCRATCH
 from ramify.training.viewing import view, view_row
 
-__all__ = ["Key", "look_at", "router", "run_of"]
+__all__ = ["Key", "check_free", "look_at", "router", "run_of"]
 
 router = APIRouter(tags=["training"])
 
@@ -99,7 +100,7 @@ def _plan(desk: Desk, body: PlanBody) -> TrainingPlan:
     return plan_of(body, desk.trainings.workspace, desk.trainings.root, Settings.load().device)
 
 
-def _check_free(desk: Desk, name: str) -> None:
+def check_free(desk: Desk, name: str) -> None:
     """Raises InputError where a new model cannot have this name."""
     check_name(name)
     if name in {entry.name for entry in Registry().list()}:
@@ -155,7 +156,7 @@ def _checked(desk: Desk, found: Prepared, name: str) -> _Checked:
         unnamed = replace(found.plan, name=None, target_of=None)
         ready = prepare(unnamed, gathered=replace(found, plan=unnamed))
         chosen, steps = list(ready.gathered.chosen), steps_of(ready)
-        _check_free(desk, name)
+        check_free(desk, name)
     except InputError as error:
         refusal = str(error)
     told = seen.to_data()
@@ -202,7 +203,7 @@ def check_rows(
 @router.post("/training/runs", status_code=201)
 async def start_run(desk: DeskState, body: PlanBody) -> RunShape:
     """Begin a run in a process of its own. Its rows are checked first; what cannot be trained is refused, and nothing begins."""
-    _check_free(desk, body.name)
+    check_free(desk, body.name)
     return await desk.waiting(_start, desk, _plan(desk, body))
 
 
@@ -242,7 +243,7 @@ async def resume_run(desk: DeskState, run_key: Key) -> RunShape:
 
     def resumed() -> RunShape:
         record = desk.trainings.get(run_key)
-        if record.state not in ("running", "completed"):
+        if record.state not in ("running", "completed") and record.plan["method"] not in SCRATCH:
             ready = prepare(plan_from(record.plan), desk.database)
             if not goes_on(ready):
                 raise ApiError(

@@ -15,6 +15,7 @@ from ramify.api.workspace.training import Key
 from ramify.training.process import REPORT
 from ramify.training.report import ALARM, CompletionChange, TrainingReport
 from ramify.training.report_page import as_html, as_markdown
+from ramify.training.scratch_plans import SCRATCH
 
 __all__ = ["router"]
 
@@ -90,6 +91,8 @@ async def start_report(request: Request, desk: DeskState, run_key: Key, body: Ne
     record = desk.trainings.get(run_key)
     if record.state != "completed":
         raise ApiError(409, f"{run_key!r} is {record.state}; a report is of a completed run", code="not_ready")
+    if record.plan["method"] in SCRATCH:
+        raise ApiError(409, f"{run_key!r} was made from scratch; there is nothing before it to compare it with", code="not_ready")
     task = desk.tasks.start("training-report", run_key, lambda task: desk.trainings.measure(run_key, task))
     if body.wait:
         await ended(task, request.receive)

@@ -326,10 +326,12 @@ def run_shape(key: str, record: RunRecord, lines: Sequence[LineShape], *, has_re
     )
 
 
-HIDDEN = ("out", "workspace")
+HIDDEN = ("out", "workspace", "rows", "validation_rows")
 """Of a plan: the server's own paths."""
 
 
 def run_whole(run: RunShape, record: RunRecord, lines: Sequence[LineShape]) -> RunWhole:
     plan = {name: value for name, value in json.loads(json.dumps(record.plan)).items() if name not in HIDDEN}
+    if plan.get("tokenizer") is not None:
+        plan["tokenizer"] = Path(plan["tokenizer"]).name  # of an earlier run, which is a folder
     return RunWhole(**run.model_dump(), plan=plan, log=thinned(lines))

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,12 +29,13 @@ from ramify.store.processes import this_process
 from ramify.store.secrets import without_password
 from ramify.training.plans import TrainingPlan
 from ramify.training.records import WAITING, RunRecord, read_record, records_in, write_record
+from ramify.training.scratch_plans import ScratchPlan
 
-__all__ = ["LOG", "TrainingsAtWork", "start_process", "without_paths"]
+__all__ = ["LOG", "ROWS", "TrainingsAtWork", "start_process", "without_paths"]
 
 log = logging.getLogger(__name__)
 
-LOG = "process.log"
+LOG, ROWS = "process.log", "rows"
 LAST_WORDS = 600
 """Characters of a dead process's log that its run tells."""
 LOOK_S = 0.2
@@ -103,12 +105,19 @@ class TrainingsAtWork:
 
     # ------------------------------------------------------------ doing
 
-    def start(self, plan: TrainingPlan) -> None:
-        """Begin a prepared run in a folder that is not there yet. Raises ApiError 409 where another runs."""
+    def start(self, plan: TrainingPlan | ScratchPlan, files: Sequence[Path] = ()) -> None:
+        """Begin a prepared run in a folder that is not there yet. Raises ApiError 409 where another runs.
+
+        files: texts that the run keeps, in its folder's `ROWS`.
+        """
         folder = Path(plan.out)
         with self._starting:
             self._alone()
             folder.mkdir(parents=True)  # nobody has taken the name meanwhile
+            if files:
+                (folder / ROWS).mkdir()
+            for file in files:
+                shutil.copyfile(file, folder / ROWS / file.name)
             self._begin(folder, plan.to_data(), None)
 
     def resume(self, key: str) -> None:

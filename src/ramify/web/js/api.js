@@ -282,6 +282,10 @@ export const api = {
   trainingRows: (key, query) => get(`/api/training/checks/${key}/rows`, query),
   /** @returns {Promise<{items: T.TrainingHead[], next: string | null}>} */
   trainings: (query = {}) => get("/api/training/runs", query),
+  /** @returns {Promise<{presets: {name: string, shape: Record<string, number>}[], endings: string[]}>} */
+  scratchSettings: () => get("/api/training/scratch"),
+  /** @param {any} body @returns {Promise<T.TrainingHead>} */
+  startScratch: (body) => post("/api/training/scratch", body),
   /** @returns {Promise<T.TrainingHead>} */
   startTraining: (body) => post("/api/training/runs", body),
   /** @returns {Promise<T.TrainingRun>} */

@@ -10,6 +10,29 @@ export function withTold(run, name, data) {
   return { ...run, ...data.state, log: data.lines ? [...run.log, ...data.lines] : run.log };
 }
 
+export const SHAPE = /** @type {const} */ (["hidden_size", "layers", "heads", "kv_heads", "intermediate_size"]);
+const PACE = /** @type {const} */ (["epochs", "max_steps", "tokens_per_step", "learning_rate", "matrix_learning_rate", "max_length", "seed"]);
+
+/**
+ * A run from scratch as the server takes it; a sentence where something is missing or not understood.
+ * @param {Record<string, any>} it @param {string} name @param {string | null} upload the key of its texts @param {string | null} held of those that are measured
+ * @returns {any}
+ */
+export function scratchBody(it, name, upload, held) {
+  if (!upload) return "Choose the files of text that it learns from";
+  const odd = [...SHAPE, ...PACE, "minutes", "vocab_size"].find((each) => it[each].trim() && !(Number(number(it[each].trim())) > 0) && !(each === "seed" && it[each].trim() === "0"));
+  if (odd) return `“${it[odd]}” is no number above 0`;
+  const filled = (/** @type {readonly string[]} */ names) => Object.fromEntries(names.map((each) => [each, number(it[each].trim())]).filter(([, value]) => value !== null));
+  const own = it.method === "tokenizer" || !it.tokenizer ? filled(["vocab_size"]) : { tokenizer: it.tokenizer };
+  const common = { method: it.method, name, upload, duplicates: it.duplicates, unreadable: it.unreadable, ...own };
+  if (it.method === "tokenizer") return common;
+  const minutes = number(it.minutes.trim());
+  return {
+    ...common, ...(held ? { validation_upload: held } : {}), preset: it.preset, shape: filled(SHAPE),
+    train: { ...filled(PACE), ...(minutes === null ? {} : { max_seconds: Math.round(60 * minutes) }), ...(it.schedule ? { schedule: it.schedule } : {}), ...(it.bf16 ? { bf16: true } : {}) },
+  };
+}
+
 /** The points of what a run measured. @param {readonly T.TrainingLine[]} log @param {"loss" | "accuracy" | "margin" | "tokens_per_s"} name @param {boolean} heldOut @returns {[number, number][]} */
 export function points(log, name, heldOut) {
   return log.filter((each) => each.held_out === heldOut && each[name] !== null && Number.isFinite(each[name])).map((each) => [each.step, /** @type {number} */ (each[name])]);

@@ -11,7 +11,7 @@ import { plural } from "../domain/text.js";
 import { html, useState } from "../preact.js";
 import { sayError, targetModel } from "../state.js";
 
-const BEGIN = { model: "", prompts: "", input_path: "", output_path: "", overwrite: false, checkpoint_path: "", prompt_column: "", labels: "", hours: "", logprobs: false, code: false, iterations: "", seconds: "", retry: true };
+const BEGIN = { model: "", prompts: "", input_path: "", output_path: "", overwrite: false, checkpoint_path: "", prompt_column: "", labels: "", hours: "", logprobs: false, code: false, iterations: "", seconds: "", retry: true, processes: "", ray: false, price_in: "", price_out: "" };
 
 /** @param {{ onMade: (job: any) => void, onClose: () => void }} props */
 export function NewJob({ onMade, onClose }) {
@@ -41,9 +41,11 @@ export function NewJob({ onMade, onClose }) {
     ${!file && !it.input_path && html`<${Field} label="Prompts, one a line" hint=${lines ? plural(lines, "prompt") : null}>${(/** @type {string} */ id) => html`<${TextArea} id=${id} rows=${5} value=${it.prompts} onInput=${(/** @type {string} */ prompts) => set({ prompts })} autofocus placeholder="Once upon a time" />`}<//>`}
     <${Field} label="Or a file" hint="JSON Lines, CSV or Parquet with a column prompt, messages or text; document 002's JSON; OpenAI batch lines">${(/** @type {string} */ id) => html`<input id=${id} class="input" type="file" onChange=${(/** @type {any} */ event) => setFile(event.currentTarget.files[0] ?? null)} />`}<//>
     <${SettingsForm} config=${config} onChange=${setConfig} model=${it.model || targetModel()} onWrong=${setWrong} />
-    <details class="params"><summary><${Icon} name="chevron" size=${13} />Labels, limits, code, places</summary><div class="stack" style=${{ marginTop: "10px" }}>
+    <details class="params"><summary><${Icon} name="chevron" size=${13} />Labels, limits, processes, prices, code, places</summary><div class="stack" style=${{ marginTop: "10px" }}>
       <div class="fields wide">${text("labels", "Labels", { placeholder: "team=one, product=two" })}${text("hours", "Hours at most", { placeholder: "24" })}${text("prompt_column", "Column of the prompt", { placeholder: "messages, prompt or text" })}</div>
-      <div class="row wrap">${tick("logprobs", "Every token with its logprob")}</div>
+      <div class="fields wide">${text("processes", "Processes", { placeholder: "1", hint: allowed && `each with a model of its own; this machine has ${plural(allowed.processors, "processor")}` })}${text("price_in", "Price of a million prompt tokens", { placeholder: "0" })}${text("price_out", "… of a million completion tokens", { placeholder: "0" })}</div>
+      <div class="row wrap">${tick("logprobs", "Every token with its logprob")}${allowed && !allowed.ray && tick("ray", "On the Ray cluster")}</div>
+      ${allowed?.ray && html`<p class="small muted">No Ray cluster: ${allowed.ray}</p>`}
       ${allowed && (allowed.code_evaluator ? html`<p class="small muted">No code is run: ${allowed.code_evaluator}</p>` : html`<div class="row wrap">${tick("code", "Run the code that it writes, and go on with its output")}${it.code && tick("retry", "Try what fails again")}</div>
         ${it.code && html`<div class="fields">${text("iterations", "Runs at most", { placeholder: "10" })}${text("seconds", "Seconds a run", { placeholder: "60" })}</div>`}`)}
       ${allowed && (!roots.length ? html`<p class="small muted">Rows are given here and answers downloaded; where files may lie instead, <code>--batch-root</code> says when the studio is started.</p>` : html`<div class="fields wide">

@@ -14,7 +14,7 @@ import { useKeys } from "../keyboard.js";
 import { html, useEffect, useRef, useState } from "../preact.js";
 import { listen } from "../sse.js";
 import { act, facetName, facets, loadShared, models, sayError } from "../state.js";
-import { State } from "./training.js";
+import { State, whatOf } from "./training.js";
 import { fillFrom } from "./training_new.js";
 import { BeforeAfter } from "./training_report.js";
 import { SideBySide } from "./training_try.js";
@@ -96,13 +96,13 @@ export function RunPage({ id }) {
   if (!run) return html`<div class="page-body"><${Loading} /></div>`;
   const noReport = run.has_report ? null : "There is no report yet";
   return html`<div class="page-body training"><div class="page-head"><a class="button icon quiet" href="#/training" aria-label="All runs"><${Icon} name="back" /></a>
-      <div class="grow"><h1 class="clip"><bdi>${run.key}</bdi></h1><p class="muted small">${run.method.toUpperCase()} of <bdi>${run.model}</bdi>${run.facets.length ? html` for <bdi>${run.facets.join(", ")}</bdi>` : ""} · ${ago(run.started_at)}</p></div><${State} run=${run} />
+      <div class="grow"><h1 class="clip"><bdi>${run.key}</bdi></h1><p class="muted small"><bdi>${whatOf(run)}</bdi>${run.facets.length ? html` for <bdi>${run.facets.join(", ")}</bdi>` : ""} · ${ago(run.started_at)}</p></div><${State} run=${run} />
       ${running && html`<${Button} icon="stop" keys="C" busy=${asked} onClick=${cancel}>${asked ? "Ending after this step" : "Cancel"}<//>`}
       ${run.can_go_on && html`<${Button} kind="primary" icon="play" keys="R" onClick=${resume}>Resume<//>`}
       <${Menu} label="Report as a file, and more" icon="more" items=${[
         { name: "Download the report (HTML)", icon: "download", why: noReport, act: () => keep("html") },
         { name: "Download the report (Markdown)", icon: "download", why: noReport, act: () => keep("markdown") },
-        { name: "A new run like this one", icon: "play", act: () => { fillFrom(run); go(["training"]); } },
+        { name: "A new run like this one", icon: "play", why: run.model ? null : "Fill it in on the training page: its texts are uploaded", act: () => { fillFrom(run); go(["training"]); } },
         null,
         { name: "Delete…", icon: "trash", danger: true, why: running ? "Cancel it first" : null, act: forget },
       ]} /></div>
@@ -111,7 +111,9 @@ export function RunPage({ id }) {
       ${run.state === "killed" && html`<div class="notice warn" role="status"><${Icon} name="warn" /><span>Its process ended without a word: it was killed, or the machine went down. Resume lets it go on from its last checkpoint, with the same losses as if nothing had happened.</span></div>`}
       ${run.state === "cancelled" && html`<div class="notice" role="status"><${Icon} name="pin" /><span>Cancelled${run.step ? ` after step ${count(run.step)}` : " before its first step"}; the checkpoint is kept, and Resume goes on from it.</span></div>`}
       <${Live} run=${run} />
-      ${run.state === "completed" && html`<${Target} run=${run} /><${BeforeAfter} run=${run} onMade=${() => setRound(round + 1)} />`}
+      ${run.state === "completed" && run.method !== "tokenizer" && html`<${Target} run=${run} />`}
+      ${run.state === "completed" && run.method === "tokenizer" && html`<div class="notice good" role="status"><${Icon} name="check" /><span>The vocabulary is there: a new model can be given it, under “From scratch”.</span></div>`}
+      ${run.state === "completed" && run.model && html`<${BeforeAfter} run=${run} onMade=${() => setRound(round + 1)} />`}
       ${run.state === "completed" && run.model && models.value.some((each) => each.name === run.key) && html`<${SideBySide} run=${run} />`}
     </div></div>`;
 }
