@@ -23,8 +23,8 @@ _FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 SEEN_TOKENS = 16
 """A slot is attended in steps of so many tokens, alone as in company, so that no sum depends on another row's length."""
 
-FARTHEST_NEIGHBOUR = 4
-"""A slot that nobody attends costs a third of a call."""
+IDLE_TOKENS = 192
+"""What attending a call's first slot costs more than another, in tokens of a slot that nobody attends; three slots at most."""
 
 _SEEN_MOST = max(CAPACITIES)
 _SEEN = torch.cat([torch.zeros(_SEEN_MOST), torch.full((_SEEN_MOST,), -torch.inf)])
@@ -127,10 +127,11 @@ def _abreast(members: list[tuple[Segment, int, int]], group: int) -> tuple[list[
     others: list[_Part] = []
     slab = members[0][0].slab
     assert slab is not None
+    farthest = 1 + min(3, IDLE_TOKENS // slab.capacity)
     for segment, used, row in sorted(members, key=lambda each: each[0].slot):
         if runs and runs[-1][-1][0] == segment.slot:
             others.append(_Part(segment, used, [row]))
-        elif runs and segment.slot - runs[-1][-1][0] <= FARTHEST_NEIGHBOUR:
+        elif runs and segment.slot - runs[-1][-1][0] <= farthest:
             runs[-1].append((segment.slot, used, row))
         else:
             runs.append([(segment.slot, used, row)])
