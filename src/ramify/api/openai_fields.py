@@ -297,7 +297,8 @@ def config_of(request: Sampling, *, max_tokens: int | None, rows: int = 1) -> Ge
 @functools.lru_cache(256)
 def _same(settings: tuple[tuple[str, type, int | float], ...]) -> GenerationConfig:
     """Requests often say the same: they get the same object, which was judged once."""
-    return GenerationConfig(**{name: value for name, _, value in settings})
+    given: dict[str, Any] = {name: value for name, _, value in settings}
+    return GenerationConfig(**given)
 
 
 def _in_their_words(error: ConfigError) -> ApiError:

@@ -366,8 +366,8 @@ def choose_tokens(tasks: Sequence[RowsTask], outputs: Outputs | None) -> None:
     # Whose first token was its last makes room for another row of its task.
     while starts := [(task, *start) for task in tasks if not task.done and (start := task.starting()) is not None]:
         together: dict[int, list[tuple[RowsTask, list[Row], Tensor]]] = {}
-        for start in starts:
-            together.setdefault(id(start[0].pipeline), []).append(start)
+        for begun in starts:
+            together.setdefault(id(begun[0].pipeline), []).append(begun)
         for group in together.values():
             members = [(task, row) for task, rows, _ in group for row in rows]
             _choose(members, torch.cat([first.repeat(len(rows), 1) for _, rows, first in group]))

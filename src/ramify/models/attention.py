@@ -97,8 +97,8 @@ def attend(
     if any(map(fits, plan.steps)):
         out[plan.step_index] = _decode(plan, layer, query, key.shape[0], scale)
     kv_heads, counts = key.shape[0], [row.count for row in plan.rows]
-    queries = query.unflatten(0, (kv_heads, -1)).split_with_sizes(counts, 2)
-    places = out.unflatten(1, (kv_heads, -1)).permute(1, 2, 0, 3).split_with_sizes(counts, 2)
+    queries = torch.unflatten(query, 0, (kv_heads, -1)).split_with_sizes(counts, 2)
+    places = torch.unflatten(out, 1, (kv_heads, -1)).permute(1, 2, 0, 3).split_with_sizes(counts, 2)
     for row, asking, place in zip(plan.rows, queries, places, strict=True):
         # Which way a row goes depends on the row alone.
         fitting = fits(row)

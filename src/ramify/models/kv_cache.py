@@ -174,7 +174,7 @@ class KVCache:
         if self._alike is not None:
             heads, width = self._alike
             parts = memory[: per_token * segment.capacity].view(-1, heads, segment.capacity, width)
-            segment.block = parts.unflatten(0, (self.num_layers, 2))
+            segment.block = parts.view(self.num_layers, 2, *parts.shape[1:])
             each = parts.unbind(0)
             segment.keys, segment.values = list(each[0::2]), list(each[1::2])
         else:
