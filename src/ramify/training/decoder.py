@@ -110,7 +110,7 @@ class FrugalDecoder:
         decoder = model.model
         if type(decoder.embed_tokens) is not torch.nn.Embedding:
             return None
-        if decoder.rotary_emb.rope_type not in STILL_ROTATIONS or getattr(model.config, "attention_dropout", 0.0):
+        if decoder.rotary_emb.rope_type not in STILL_ROTATIONS or getattr(model.config, "attention_dropout", None):
             return None
         for layer in decoder.layers:
             if type(layer.mlp.act_fn).__name__ not in ("SiLU", "SiLUActivation"):
@@ -191,11 +191,11 @@ def _attended(
     """query: (M, H, width); key, value: (N, G, width). Returns (M, H x width)."""
     if square is not None:
         heads = [each.view(*square, -1, each.shape[-1]).transpose(1, 2) for each in (query, key, value)]
-        made = _mixed(*heads, reaches[0].keep, scale)
+        made = _mixed(heads, reaches[0].keep, scale)
         return made.transpose(1, 2).flatten(2).flatten(0, 1)
     # Cut in one operation each: on the way back the pieces are laid behind one another again.
-    asked = query.split([reach.queries for reach in reaches])
-    keys, values = key.split(list(layout.sizes)), value.split(list(layout.sizes))
+    asked = torch.split(query, [reach.queries for reach in reaches])
+    keys, values = torch.split(key, list(layout.sizes)), torch.split(value, list(layout.sizes))
     mixed = []
     for own, reach in enumerate(reaches):
         if not reach.queries:
@@ -204,13 +204,14 @@ def _attended(
         if reach.begins >= 0:
             seen = [torch.cat([part[reach.begins], part[own]]) for part in (keys, values)]
         heads = [each.transpose(0, 1).unsqueeze(0) for each in (asked[own], *seen)]
-        made = _mixed(*heads, reach.keep, scale)
+        made = _mixed(heads, reach.keep, scale)
         mixed.append(made[0].transpose(0, 1).reshape(reach.queries, -1))
     return torch.cat(mixed) if mixed else query.flatten(1)
 
 
-def _mixed(query: Tensor, key: Tensor, value: Tensor, keep: Tensor | None, scale: float) -> Tensor:
-    """(B, H, M, width) of queries, (B, G, N, width) of keys and values."""
+def _mixed(heads: Sequence[Tensor], keep: Tensor | None, scale: float) -> Tensor:
+    """heads: (B, H, M, width) of queries, (B, G, N, width) of keys and of values."""
+    query, key, value = heads
     grouped = query.shape[1] // key.shape[1]
     if grouped > 1 and query.device.type != "cpu" and (keep is not None or query.dtype == torch.float32):
         # Of the fast ways on an accelerator those that take a mask or float32 know no groups.

@@ -52,4 +52,5 @@ class NormAgain:
 
 def _share(x: Tensor, epsilon: float) -> Tensor:
     """(N, 1) float32, what each row is multiplied by."""
-    return torch.linalg.vector_norm(x.float(), dim=1, keepdim=True).square_().div_(x.shape[1]).add_(epsilon).rsqrt_()
+    sizes: Tensor = torch.linalg.vector_norm(x.float(), dim=1, keepdim=True)
+    return sizes.square_().div_(x.shape[1]).add_(epsilon).rsqrt_()
