@@ -1,8 +1,10 @@
 """Fixtures that more than one folder of tests uses."""
 
+import asyncio
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,14 +20,22 @@ settings.register_profile("ramify", deadline=None, suppress_health_check=[Health
 settings.load_profile("ramify")
 
 
+RUN = asyncio.run
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def run_beside(coroutine: Coroutine[Any, Any, Any], **how: Any) -> Any:
+    """`asyncio.run`, on another thread: playwright's loop stays on the one that started it."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(RUN, coroutine, **how).result()
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
-    """One browser a process: playwright starts only once in each."""
+    """One browser a process: playwright starts only once in each. Later tests of the process may run asyncio all the same."""
     playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
+    with playwright.sync_playwright() as started, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asyncio, "run", run_beside)
         if CHROMIUM is None and not Path(started.chromium.executable_path).exists():
             pytest.skip("no Chromium: apt-get install chromium, or playwright install chromium")
         browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])

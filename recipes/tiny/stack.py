@@ -25,7 +25,7 @@ class Stack:
     def __init__(
         self, shape: dict[str, int], vocab_size: int, *, device: torch.device, dtype: torch.dtype, seed: int, drop: float = 0.0
     ) -> None:
-        """shape: as in `ramify.training.models.PRESETS`. drop: dropout after the embeddings and after each half of a layer."""
+        """shape: as in `ramify.training.scratch_plans.PRESETS`. drop: dropout behind the embeddings and each half of a layer."""
         width, self.layers, self.heads = shape["hidden_size"], shape["layers"], shape["heads"]
         self.groups, self.size, inner = shape["kv_heads"], width // shape["heads"], shape["intermediate_size"]
         self.drop, self.training = drop, True

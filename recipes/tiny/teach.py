@@ -26,7 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ramify.training.models import PRESETS, new_model, save_model
+from ramify.training.models import new_model, save_model
+from ramify.training.scratch_plans import PRESETS
 from recipes.tiny.material import PACKAGE_FOLDER, write_rows
 from recipes.tiny.stack import Stack
 

@@ -1,22 +1,18 @@
 """The page of routes, in a real browser: it needs nothing from anywhere else, and shows nothing without the token."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import sync_playwright
 from tests.api.listening import Live
 
 
 @pytest.fixture
-def page() -> Iterator[Any]:
-    """A browser of its own, closed at once: while playwright runs, no other test of this process can run asyncio."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        yield browser.new_page()
-        browser.close()
+def page(chromium: Any) -> Iterator[Any]:
+    context = chromium.new_context()
+    yield context.new_page()
+    context.close()
 
 
 def test_the_page_shows_every_route_to_who_has_the_token_and_none_to_others(live: Live, page: Any) -> None:

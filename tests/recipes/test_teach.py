@@ -9,8 +9,9 @@ from recipes.tiny.teach import Batch, Expected, Rows, mixture, soft_loss
 from torch.nn.functional import cross_entropy
 
 from ramify.training.config import TrainConfig
-from ramify.training.models import PRESETS, new_model
+from ramify.training.models import new_model
 from ramify.training.optimizers import optimizers_for
+from ramify.training.scratch_plans import PRESETS
 
 CPU = torch.device("cpu")
 

@@ -222,7 +222,7 @@ class TransformersBackend:
         return logits, out.hidden_states[-1][0] if hidden else None
 
     def _only_tokens(self, logits: Tensor) -> Tensor:
-        """(N, V) in float32, ids that the tokenizer does not have at -inf; May write into what was given."""
+        """(N, V) in float32, ids that the tokenizer does not have at -inf. It may write into what was given."""
         logits = logits.float()
         return logits.index_fill_(1, self._missing_ids, -math.inf) if len(self._missing_ids) else logits
 

@@ -6,6 +6,9 @@ from typing import Any
 import pytest
 from tests.api.workspace.speaking import Speaker
 
+from ramify.api.workspace import library
+from ramify.store import Database
+
 
 @pytest.fixture
 def five(api: Speaker) -> list[int]:
@@ -144,6 +147,18 @@ def test_tags_are_made_renamed_counted_and_removed(api: Speaker, five: list[int]
     api.delete(f"/tags/{made['id']}")
     assert api.get(f"/samples/{five[0]}")["tags"] == []
     assert api.refusal("PATCH", f"/tags/{made['id']}", {"name": "x"})[0] == 404
+
+
+def test_a_tag_that_comes_between_the_counting_and_the_list_is_on_nothing(api: Speaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = library.tag_counts
+
+    def interrupted(database: Database) -> Any:
+        before = counted(database)
+        database.tags.add("late")
+        return before
+
+    monkeypatch.setattr(library, "tag_counts", interrupted)
+    assert [(tag["name"], tag["samples"], tag["completions"]) for tag in api.get("/tags")["items"]] == [("late", 0, 0)]
 
 
 def test_words_are_found_with_the_piece_where_they_stand(api: Speaker, five: list[int]) -> None:

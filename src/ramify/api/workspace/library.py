@@ -209,7 +209,8 @@ def _filter(saved: SavedFilter) -> FilterShape:
 def tags(desk: DeskState) -> Items[TagShape]:
     """Every tag, by name."""
     counted = tag_counts(desk.database)
-    return Items(items=[_tag(tag, counted[tag.id]) for tag in desk.database.tags.list()])
+    # One that came after the counting is on nothing that was counted.
+    return Items(items=[_tag(tag, counted.get(tag.id, (0, 0))) for tag in desk.database.tags.list()])
 
 
 @router.post("/tags", status_code=201)
