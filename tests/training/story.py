@@ -109,13 +109,13 @@ def tell(style: Style, seed: int, folder: Path, *, count: int, held: int, judged
             db.judgements.rate(better, style.name, 9)
             db.judgements.rate(worse, style.name, 3)
     common = {"workspace": str(place), "facets": [style.name], "select": {"validation": held / whole, "seed": seed},
-              "replace_name": True, "lora": {"rank": 16}, "device": "cpu", "keep": {"weight": 2.0, "model": "tiny"}}  # fmt: skip
+              "replace_name": True, "lora": {"rank": 16}, "device": "cpu", "keep": {"weight": 4.0, "model": "tiny"}}  # fmt: skip
     sft, dpo = f"{style.name}-{seed}-sft", f"{style.name}-{seed}"
     execute(plan_from({**common, "method": "sft", "model": "tiny", "name": sft, "out": str(folder / "sft"), "merge": True,
                        "train": {"epochs": 5, "learning_rate": 2e-3, "seed": seed, **train.get("sft", {})}}))  # fmt: skip
     execute(plan_from({**common, "method": "dpo", "model": sft, "name": dpo, "out": str(folder / "dpo"), "target_of": style.name,
                        "preference": {"beta": 0.05},
-                       "train": {"epochs": 6, "learning_rate": 1e-3, "seed": seed, **train.get("dpo", {})}}))  # fmt: skip
+                       "train": {"epochs": 4, "learning_rate": 7e-4, "seed": seed, **train.get("dpo", {})}}))  # fmt: skip
     found = report("tiny", dpo)
     tuned = ramify.load(dpo, device="cpu")
     again = tuned.batch([chat(each) for _, each in asked[whole:]], seed=seed, **how)
