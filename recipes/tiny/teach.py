@@ -14,11 +14,11 @@ Sources: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network"; Sri
 
 import argparse
 import json
-import random
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -230,34 +230,54 @@ def held_out(model: Stack, rows: Rows, kind: str) -> float:
     return round(float(sums[0] / sums[1]), 4)
 
 
-def stack(shape: str, given: argparse.Namespace, device: torch.device, seed: int, drop: float = 0.0) -> Stack:
+def stack(shape: str, device: torch.device, seed: int, drop: float = 0.0) -> Stack:
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     return Stack(PRESETS[shape], VOCABULARY, device=device, dtype=dtype, seed=seed, drop=drop)
 
 
+def learn(
+    model: Stack,
+    optimizers: Sequence[torch.optim.Optimizer],
+    schedule: Schedule,
+    steps: Iterator[np.ndarray],
+    rows: Rows,
+    say: Say,
+    *,
+    tell_s: float,
+    held: Sequence[str],
+    expected: Expected | None = None,
+    hard: float = 1.0,
+) -> None:
+    """Step after step while the schedule has time; every `tell_s` seconds and at the end it tells what held-out rows cost."""
+    told, tokens = time.monotonic(), 0
+
+    def tell(**more: float) -> None:
+        measured = {kind: held_out(model, rows, f"held_out_{kind}") for kind in held}
+        say(step=schedule.steps, tokens=tokens, **more, **measured)
+
+    while schedule.step(optimizers):
+        batch = rows.batch(next(steps))
+        loss, count = soft_loss(model.logits(model.hidden(batch.ids)), batch, expected, hard)
+        (loss / count).backward()  # type: ignore[no-untyped-call]
+        model.move(optimizers)
+        tokens += batch.ids.numel()
+        if schedule.steps % 20 == 0:
+            done = float((loss / count).detach())  # waits for the accelerator, so that the clock is right
+            if time.monotonic() - told > tell_s:
+                told = time.monotonic()
+                tell(loss=round(done, 3))
+    tell()
+
+
 def teacher(rows: Rows, given: argparse.Namespace, seconds: float, number: int, say: Say) -> Stack:
     """A larger model with dropout that has learned the stories."""
-    model = stack(given.teacher, given, rows.ids.device, 100 + number, given.dropout)
+    model = stack(given.teacher, rows.ids.device, 100 + number, given.dropout)
     optimizers = model.optimizers(2e-3, given.teacher_rate, given.teacher_decay)
     schedule = Schedule(seconds, level=0.3)
     steps = mixture(
         lambda: {"stories": 1.0, "books": given.books * max(0.0, 1 - 1.7 * schedule.done)}, rows, given.teacher_tokens, number
     )
-    told, tokens = time.monotonic(), 0
-    while schedule.step(optimizers):
-        batch = rows.batch(next(steps))
-        loss, count = soft_loss(model.logits(model.hidden(batch.ids)), batch)
-        (loss / count).backward()  # type: ignore[no-untyped-call]
-        model.move(optimizers)
-        tokens += batch.ids.numel()
-        if schedule.steps % 20 == 0:
-            torch.cuda.synchronize() if rows.ids.is_cuda else None
-            if time.monotonic() - told > given.tell:
-                told = time.monotonic()
-                told_loss = round(float((loss / count).detach()), 3)
-                held = held_out(model, rows, "held_out_stories")
-                say(teacher=number, step=schedule.steps, tokens=tokens, loss=told_loss, held=held)
-    say(teacher=number, step=schedule.steps, tokens=tokens, held=held_out(model, rows, "held_out_stories"))
+    learn(model, optimizers, schedule, steps, rows, partial(say, teacher=number), tell_s=given.tell, held=("stories",))
     model.training = False
     return model
 
@@ -284,7 +304,7 @@ def written(teachers: Sequence[Stack], given: argparse.Namespace, seconds: float
 
 def pupil(rows: Rows, expected: Expected | None, given: argparse.Namespace, seconds: float, say: Say) -> Stack:
     """The embedded model."""
-    model = stack("tiny", given, rows.ids.device, given.seed)
+    model = stack("tiny", rows.ids.device, given.seed)
     optimizers = model.optimizers(given.rate, 2 * given.rate, given.decay)
     schedule = Schedule(seconds, level=0.35)
 
@@ -296,24 +316,10 @@ def pupil(rows: Rows, expected: Expected | None, given: argparse.Namespace, seco
         }  # fmt: skip
 
     steps = mixture(shares, rows, given.tokens, given.seed)
-
-    def measured() -> dict[str, float]:
-        return {kind: held_out(model, rows, f"held_out_{kind}") for kind in ("stories", "pairs")}
-
-    told, tokens = time.monotonic(), 0
-    while schedule.step(optimizers):
-        batch = rows.batch(next(steps))
-        loss, count = soft_loss(model.logits(model.hidden(batch.ids)), batch, expected, given.hard)
-        (loss / count).backward()  # type: ignore[no-untyped-call]
-        model.move(optimizers)
-        tokens += batch.ids.numel()
-        if schedule.steps % 20 == 0:
-            torch.cuda.synchronize() if rows.ids.is_cuda else None
-            if time.monotonic() - told > given.tell:
-                told = time.monotonic()
-                told_loss = round(float((loss / count).detach()), 3)
-                say(step=schedule.steps, tokens=tokens, loss=told_loss, seconds=round(schedule.done * seconds, 1), **measured())
-    say(step=schedule.steps, tokens=tokens, **measured())
+    learn(
+        model, optimizers, schedule, steps, rows, say,
+        tell_s=given.tell, held=("stories", "pairs"), expected=expected, hard=given.hard,
+    )  # fmt: skip
     return model
 
 
@@ -356,7 +362,6 @@ def main() -> None:
         return
     begun = time.monotonic()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    random.seed(given.seed)
     torch.manual_seed(given.seed)
 
     def say(**line: Any) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ramify.training import blocks, projecting
+from ramify.training import half_layers, projecting
 from ramify.training.batches import pack, pad
 from ramify.training.examples import Example
 from ramify.training.models import LoraConfig, add_adapter
@@ -175,8 +175,8 @@ def test_models_that_are_otherwise_go_the_librarys_way() -> None:
 
 
 def test_a_decoder_that_says_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    turned = blocks._turned
-    monkeypatch.setattr(blocks, "_turned", lambda heads, cosine, sine: turned(heads, cosine, 1.5 * sine))
+    turned = half_layers._turned
+    monkeypatch.setattr(half_layers, "_turned", lambda heads, cosine, sine: turned(heads, cosine, 1.5 * sine))
     model = made("llama")
     expected = by_the_library(model).item()
     reader = Reader(model, packing=True)
@@ -194,7 +194,7 @@ def test_prompt_tokens_have_no_query_and_no_mlp_in_the_last_layer(monkeypatch: p
 
     model = made("llama")
     reader = Reader(model, packing=True)
-    monkeypatch.setattr(blocks, "project", watched)
+    monkeypatch.setattr(half_layers, "project", watched)
     reader.loss(pack(rows()))
     tokens = 19 + 4 + 6 + 3 + 9 + 30
     every = [(tokens, 16), (tokens, 8), (tokens, 8), (tokens, 16), (tokens, 24), (tokens, 24), (tokens, 16)]

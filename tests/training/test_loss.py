@@ -3,20 +3,26 @@
 import math
 
 import torch
+from torch import Tensor
 
 from ramify.training.batches import pad
 from ramify.training.examples import Example, completion_example
-from ramify.training.loss import masked_loss, select_learned, token_logprobs
+from ramify.training.loss import select_learned, summed_loss, token_logprobs
 from ramify.training.models import new_model
 from ramify.training.trainers import evaluate
+
+
+def loss_of(hidden: Tensor, weight: Tensor, labels: Tensor, bias: Tensor | None = None, chunk: int | None = None) -> Tensor:
+    selected, targets = select_learned(hidden, labels)
+    return summed_loss(selected, weight, targets, bias=bias, chunk=chunk)
 
 
 def test_the_loss_equals_a_cross_entropy_done_by_hand() -> None:
     # Two tokens, hidden states that are logits already: softmax of (0, ln 3) is (1/4, 3/4).
     hidden = torch.tensor([[[0.0, math.log(3)], [0.0, 0.0], [5.0, 5.0]]])
     labels = torch.tensor([[-100, 1, 0]])
-    total, count = masked_loss(hidden, torch.eye(2), labels)
-    assert count == 2
+    total = loss_of(hidden, torch.eye(2), labels)
+    assert len(select_learned(hidden, labels)[1]) == 2
     assert math.isclose(float(total), -math.log(3 / 4) - math.log(1 / 2), rel_tol=1e-6)
 
 
@@ -32,9 +38,8 @@ def test_every_learned_token_weighs_the_same_in_whatever_chunks() -> None:
     hidden = torch.randn(3, 9, 4, generator=generator)
     weight = torch.randn(11, 4, generator=generator)
     labels = torch.randint(0, 11, (3, 9), generator=generator)
-    whole, count = masked_loss(hidden, weight, labels)
-    parts, same = masked_loss(hidden, weight, labels, chunk=5)
-    assert count == same == 24
+    whole, parts = loss_of(hidden, weight, labels), loss_of(hidden, weight, labels, chunk=5)
+    assert len(select_learned(hidden, labels)[1]) == 24
     assert torch.allclose(whole, parts)
 
 
@@ -73,7 +78,7 @@ def test_gradients_are_those_of_a_loss_over_all_logits() -> None:
 
     selected, targets = select_learned(hidden, labels)
     expected = gradients(-reference(selected, weight, bias, targets).sum() / 3)
-    for got, want in zip(gradients(masked_loss(hidden, weight, labels, bias=bias, chunk=3)[0] / 3), expected, strict=True):
+    for got, want in zip(gradients(loss_of(hidden, weight, labels, bias, chunk=3) / 3), expected, strict=True):
         assert torch.allclose(got, want, atol=1e-5)
     selected, targets = select_learned(hidden, labels)
     expected = gradients((reference(selected, weight, bias, targets) * scale).sum())
@@ -86,6 +91,6 @@ def test_gradients_are_those_of_a_loss_over_all_logits() -> None:
 
 def test_a_frozen_projection_gets_no_gradient_and_is_not_asked_for_one() -> None:
     hidden, weight = torch.randn(1, 4, 4).requires_grad_(), torch.randn(11, 4)
-    masked_loss(hidden, weight, torch.tensor([[1, 2, 3, 4]]))[0].backward()
+    loss_of(hidden, weight, torch.tensor([[1, 2, 3, 4]])).backward()
     assert hidden.grad is not None
     assert weight.grad is None

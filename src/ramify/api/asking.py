@@ -10,9 +10,11 @@ from starlette.responses import JSONResponse, Response
 from ramify.api import curated
 from ramify.api.admission import Arrival
 from ramify.api.errors import ApiError
-from ramify.api.running import Answer, ClientGoneError, Ids, Kept, Part, Piece, Run, off_loop, while_connected
+from ramify.api.parts import Answer, Ids, Kept, Part, Piece
+from ramify.api.running import Run
 from ramify.api.state import Server
 from ramify.api.streaming import PING, EventStream
+from ramify.api.waiting import ClientGoneError, off_loop, while_connected
 from ramify.decoding.config import GenerationConfig
 from ramify.engine.model import Model
 

@@ -12,7 +12,7 @@ from ramify.api.errors import ApiError, nearest
 from ramify.api.openai_answers import REASONS
 from ramify.api.openai_fields import ChatRequest, CompletionRequest
 from ramify.api.openai_wanted import Wanted, wanted_of_chat, wanted_of_completion
-from ramify.api.running import Answer
+from ramify.api.parts import Answer
 from ramify.batch.rows import UnderWay
 from ramify.batch.spec import JobSpec
 from ramify.decoding.config import GenerationConfig
@@ -92,7 +92,7 @@ class OpenAIRows:
         checked = []
         for encode in wanted.encoders:
             ids, prefill = encode(model)
-            _check_room(model, len(ids), wanted.max_tokens)
+            check_room(model, len(ids), wanted.max_tokens)
             request = model.request_of_ids(ids, prefill, config or GenerationConfig(max_new_tokens=1), logprobs=wanted.logprobs)
             checked.append((Answer(prompt_ids=request.prompt_ids, prefill_ids=prefill), request))
         for answer, request in checked:
@@ -155,7 +155,7 @@ class OpenAIRows:
         )
 
 
-def _check_room(model: Model, tokens: int, max_tokens: int | None) -> None:
+def check_room(model: Model, tokens: int, max_tokens: int | None) -> None:
     window = model.info.context_window
     if max_tokens is not None and tokens + max_tokens > window > tokens:
         raise BadRequestError(

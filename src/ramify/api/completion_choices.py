@@ -10,7 +10,7 @@ from typing import Any
 from ramify.api.errors import ApiError
 from ramify.api.openai_answers import ChatLogprobs, LegacyLogprobs, choice_end, prompt_logprobs, usage
 from ramify.api.openai_fields import ChatRequest, CompletionRequest, Sampling, StreamOptions
-from ramify.api.running import Answer, Piece
+from ramify.api.parts import Answer, Piece
 from ramify.api.streaming import DONE, HERE, event, filled, template
 from ramify.engine.model import Model
 from ramify.engine.requests import CompletionResult, TokenLogprob

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ramify.api.running import Kept
+from ramify.api.parts import Kept
 from ramify.api.state import Server
 from ramify.decoding.stopping import FinishReason
 from ramify.errors import InputError, ModelNotFoundError, NotFoundError, RamifyError

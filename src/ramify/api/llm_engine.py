@@ -9,8 +9,8 @@ from starlette.responses import Response
 from ramify.answers import new_request_id, stream_error, stream_piece, whole_answer
 from ramify.api.asking import Asked
 from ramify.api.errors import ApiError
+from ramify.api.parts import Answer, Piece
 from ramify.api.prompts import raw_ids
-from ramify.api.running import Answer, Piece
 from ramify.api.state import Server, ServerState
 from ramify.data_types import CompletionRequest
 from ramify.decoding.config import GenerationConfig

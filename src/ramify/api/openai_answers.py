@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ramify.api.running import Answer
+from ramify.api.parts import Answer
 from ramify.engine.requests import Alternative, CompletionResult, TokenLogprob
 from ramify.models.base import TextCodec
 from ramify.models.detokenizer import StreamDecoder

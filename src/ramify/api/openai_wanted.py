@@ -7,8 +7,8 @@ from typing import Any
 from ramify.api.completion_choices import ChatChoices, Choices, CompletionChoices
 from ramify.api.errors import ApiError
 from ramify.api.openai_fields import ChatRequest, CompletionRequest, Sampling, config_of
+from ramify.api.parts import Ids
 from ramify.api.prompts import chat_ids, raw_ids
-from ramify.api.running import Ids
 from ramify.decoding.config import GenerationConfig
 from ramify.engine.model import Model
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ramify.api.errors import ApiError
-from ramify.api.running import Ids
+from ramify.api.parts import Ids
 from ramify.engine.model import Model
 from ramify.errors import UnsupportedError
 from ramify.models.chat import ChatTemplate

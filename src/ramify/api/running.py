@@ -7,142 +7,35 @@ each of them `Run.close` gives back everything at once: the places in the queue,
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
-
-from starlette.types import Receive
+from typing import Any
 
 from ramify.api.errors import ApiError, error_of
 from ramify.api.letterbox import Arrivals
+from ramify.api.parts import Answer, Kept, Part, Piece
 from ramify.api.state import Server
+from ramify.api.waiting import off_loop
 from ramify.decoding.config import GenerationConfig
 from ramify.decoding.constraints import Constraint
-from ramify.decoding.stopping import FinishReason
 from ramify.engine.model import Model
-from ramify.engine.requests import CompletionResult, GenerationRequest, Scored, TokenEvent, TokenLogprob
+from ramify.engine.requests import GenerationRequest, Scored, TokenEvent, TokenLogprob
 from ramify.engine.rows import finished
 from ramify.engine.tasks import Handle
 from ramify.errors import EngineError
 
-__all__ = ["Answer", "ClientGoneError", "Kept", "Part", "Piece", "Run", "client_gone", "off_loop", "while_connected"]
-
-T = TypeVar("T")
-
-Ids = tuple[tuple[int, ...], tuple[int, ...]]
-"""The ids of prompt and prefill together, and those of the prefill."""
+__all__ = ["Run"]
 
 AT_ONCE_CHARACTERS = 2_000
 """Up to here a prompt is tokenized sooner than a thread is woken."""
-LARGE_CHARACTERS = 50_000
 
-_SMALL = ThreadPoolExecutor(4, "ramify-prepare")
-_LARGE = ThreadPoolExecutor(2, "ramify-prepare-large")
 _GRAMMARS = ThreadPoolExecutor(2, "ramify-grammar")
 
 
 _Asked = tuple[Handle, "asyncio.Future[Any]"]
 """What the engine was asked, and what becomes of it."""
-
-
-class ClientGoneError(Exception):
-    """The client left before its answer was there."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kept:
-    """A completion that is there already, and is given in place of a new one."""
-
-    text: str
-    finish_reason: FinishReason
-    token_ids: tuple[int, ...] | None
-    """Its own ids; None for a text that no model made."""
-    fingerprint: str | None
-    """Of the model whose ids they are."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """One prompt of a request, and what to make of it."""
-
-    encode: Callable[[Model], Ids]
-    """Run off the event loop where it may take long; raises InputError for a prompt that cannot be used."""
-    characters: int
-    """About how long the prompt is."""
-    config: GenerationConfig | None
-    """None: nothing is generated."""
-    logprobs: int | None = None
-    special_tokens: bool = False
-    """Whether special tokens are part of the text."""
-    measure: int | None = None
-    """How many alternatives the prompt's own tokens are measured with; None: they are not measured."""
-    max_tokens: int | None = None
-    """What the request named; it must fit behind the prompt."""
-    max_tokens_name: str = "max_tokens"
-    """What the request called it."""
-    kept: Kept | None = None
-    """Given as it is, whatever the settings say."""
-
-
-@dataclass(kw_only=True)
-class Answer:
-    """What became of a part."""
-
-    prompt_ids: tuple[int, ...]
-    """Prefill included."""
-    prefill_ids: tuple[int, ...]
-    measured: Scored | None = None
-    """The prompt's tokens but the first."""
-    completions: list[CompletionResult] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Something of a part that has just become known: its prompt (when its turn came), or an event."""
-
-    part: int
-    answer: Answer
-    event: TokenEvent | None = None
-
-
-async def off_loop(characters: int, call: Callable[[], T]) -> T:
-    """Run a call in a thread; long texts have threads of their own, so that short ones never wait behind them."""
-    pool = _LARGE if characters > LARGE_CHARACTERS else _SMALL
-    return await asyncio.get_running_loop().run_in_executor(pool, call)
-
-
-async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is cancelled when the client leaves first. Raises ClientGoneError then.
-
-    The work is done by the task that waits for it: one of its own for each request would be a tenth of what a request costs.
-    """
-    task, gone, left = asyncio.current_task(), asyncio.create_task(client_gone(receive)), False
-    assert task is not None
-
-    def leave(watch: "asyncio.Task[None]") -> None:
-        nonlocal left
-        if not watch.cancelled():
-            watch.exception()  # seen: whatever it was, nobody reads the answer
-            left = True
-            task.cancel()
-
-    gone.add_done_callback(leave)
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if left and not task.uncancel():
-            raise ClientGoneError from None
-        raise
-    finally:
-        gone.remove_done_callback(leave)
-        gone.cancel()
-
-
-async def client_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 class Run:
@@ -171,7 +64,7 @@ class Run:
         self._preparing: asyncio.Task[Any] | None = None
         self._finish: Callable[[Exception | None], None] | None = None
         """Told when all parts have ended, or what ended them."""
-        self._turn = server.models.admission(name).enter([_rows(part.config) for part in self.parts])
+        self._turn = server.models.admission(name).enter([part.rows for part in self.parts])
         limit_s = server.limits.request_timeout_s
         late = ApiError(504, f"the request took longer than {limit_s:g} s, the most that this server allows", code="timeout")
         self._timer = asyncio.get_running_loop().call_later(limit_s, self.end, late)
@@ -196,7 +89,7 @@ class Run:
         self._timer.cancel()
         self._finish = None
         self._server.metrics.request_s.labels(self.name).observe(time.monotonic() - self.began)
-        unfinished = sum(_rows(part.config) for i, part in enumerate(self.parts) if i not in self._counted)
+        unfinished = sum(part.rows for i, part in enumerate(self.parts) if i not in self._counted)
         if unfinished and (self._ready or not self._failed):  # what was refused was not a completion yet
             self._server.metrics.completions.labels(self.name, "error" if self._failed else "cancelled").inc(unfinished)
         for handle in self._handles:
@@ -506,11 +399,3 @@ def _is_short(part: Part) -> bool:
     return part.characters <= AT_ONCE_CHARACTERS and all(
         value is _PLAIN.get(name) or not isinstance(value, Collection) or value == _PLAIN.get(name) for name, value in settings
     )
-
-
-def _rows(config: GenerationConfig | None) -> int:
-    """How many places of the engine a part takes."""
-    if config is None:
-        return 1
-    candidates = (config.top_k or 1) if config.strategy == "contrastive" else 1
-    return max(config.num_return_sequences, config.num_beams, candidates)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ramify.api.errors import ApiError, error_of
-from ramify.api.running import ClientGoneError, while_connected
+from ramify.api.waiting import ClientGoneError, while_connected
 
 __all__ = ["DONE", "HERE", "PING", "EventStream", "event", "filled", "template"]
 

@@ -11,8 +11,8 @@ from starlette.responses import Response
 from ramify.api.openai_answers import spelt
 from ramify.api.openai_fields import Fields
 from ramify.api.prompts import chat_ids, raw_ids
-from ramify.api.running import ClientGoneError, off_loop, while_connected
 from ramify.api.state import ServerState
+from ramify.api.waiting import ClientGoneError, off_loop, while_connected
 from ramify.engine.model import Model
 
 __all__ = ["router"]
@@ -82,7 +82,7 @@ async def detokenize(body: Annotated[DetokenizeRequest, Body()], server: ServerS
     model: Model = await server.models.aget(body.model)
 
     def work() -> str:
-        ids = model._checked_ids(body.tokens, "tokens")
+        ids = model.checked_ids(body.tokens, "tokens")
         return b"".join(model.codec.literal_bytes[i] for i in ids).decode("utf-8", "replace")
 
     return {"prompt": await off_loop(len(body.tokens), work)}

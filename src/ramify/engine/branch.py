@@ -96,7 +96,7 @@ class Branch:
     @threads.team_for_now()
     def measure(self, token_id: int, alternatives: int = 0) -> TokenLogprob:
         """What the token would be worth here, before it is taken."""
-        (checked,) = self.model._checked_ids((token_id,), "the branch")
+        (checked,) = self.model.checked_ids((token_id,), "the branch")
         raw = measured(self.logits().unsqueeze(0), torch.tensor([checked]), alternatives)
         return token_logprobs(self.model.codec, [checked], raw, None, [alternatives])[0]
 
@@ -104,7 +104,7 @@ class Branch:
         """Append tokens. Returns the branch itself, for chains."""
         self._check_alive()
         given = (token_ids,) if isinstance(token_ids, int) else token_ids
-        ids = self.model._checked_ids(given, "the extension")
+        ids = self.model.checked_ids(given, "the extension")
         if ids:
             window = self.model.info.context_window
             if len(self._ids) + len(ids) > window:

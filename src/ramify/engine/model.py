@@ -193,7 +193,7 @@ class Model:
     def branch(self, prompt: Prompt, *, prefill: str | None = None) -> Branch:
         """The prompt as a branch to grow by hand: look at its distribution, extend it, fork it at any token, complete it."""
         prompt_ids, prefill_ids = self.ids_of(prompt, prefill)
-        self._check_room(len(prompt_ids))
+        self.check_room(len(prompt_ids))
         return Branch(self, prompt_ids, len(prompt_ids) - len(prefill_ids))
 
     # The same for asyncio.
@@ -259,7 +259,7 @@ class Model:
             rendered = self.chat.prompt(messages, prefill=prefill or None, tools=tools)
             return tuple(rendered.token_ids), tuple(rendered.prefill_token_ids)
         elif isinstance(prompt, Sequence):
-            ids = self._checked_ids(prompt, "the prompt")
+            ids = self.checked_ids(prompt, "the prompt")
         else:
             raise InputError(
                 f"the prompt is a {type(prompt).__name__}; it must be text, a list of token ids, or a list of messages"
@@ -310,8 +310,8 @@ class Model:
                     f"the prompt is empty, and {self.info.name} has no BOS token to start from; "
                     "give at least one token, or set bos_token_id"
                 )
-            prompt_ids = self._checked_ids((start,), "bos_token_id")
-        self._check_room(len(prompt_ids))
+            prompt_ids = self.checked_ids((start,), "bos_token_id")
+        self.check_room(len(prompt_ids))
         room = config.budget(len(prompt_ids), self.info.context_window) or 0
         if room < 1:
             raise ConfigError(
@@ -321,8 +321,8 @@ class Model:
             )
         for name, given in (("pad_token_id", config.pad_token_id), ("bos_token_id", config.bos_token_id)):
             if given is not None:
-                self._checked_ids((given,), name)
-        self._checked_ids(config.stop_token_ids or (), "stop_token_ids")
+                self.checked_ids((given,), name)
+        self.checked_ids(config.stop_token_ids or (), "stop_token_ids")
         request = GenerationRequest(
             prompt_ids=prompt_ids,
             prefill_ids=prefill_ids,
@@ -395,7 +395,7 @@ class Model:
         """
         prompt_ids, _ = self.ids_of(prompt)
         given = self.codec.encode(completion) if isinstance(completion, str) else completion
-        ids = self._checked_ids(given, "the completion")
+        ids = self.checked_ids(given, "the completion")
         if not prompt_ids:
             if self.info.bos_token_id is None:
                 raise InputError(
@@ -429,11 +429,11 @@ class Model:
                     f"{name} holds all {existing} tokens of {self.info.name}, so nothing could be said; leave some out", (name,)
                 )
 
-    def _check_room(self, tokens: int) -> None:
+    def check_room(self, tokens: int) -> None:
         if tokens >= self.info.context_window:
             raise PromptTooLongError(tokens, self.info.context_window)
 
-    def _checked_ids(self, ids: Sequence[Any], what: str) -> tuple[int, ...]:
+    def checked_ids(self, ids: Sequence[Any], what: str) -> tuple[int, ...]:
         exists = self.engine.backend.codec.exists
         for i, token_id in enumerate(ids):
             if isinstance(token_id, bool) or not hasattr(token_id, "__index__"):

@@ -98,7 +98,7 @@ def why_not(
             parts = [model.codec.decode([i]) for i in ids]
             raise InputError(f"{token!r} is {len(ids)} tokens of {model.info.name}: {parts}; ask about one of them")
         token = ids[0]
-    (wanted,) = model._checked_ids((token,), "the question")
+    (wanted,) = model.checked_ids((token,), "the question")
     place = explain(model, prompt_ids, token_ids[: position + 1], config, top=0, also=(wanted,))[position]
     return next(candidate for candidate in place.candidates if candidate.token_id == wanted)
 

@@ -1,4 +1,4 @@
-"""The decoder of the Llama family (Llama, Mistral, Qwen2) as training reads it, by the layers of `blocks.py`.
+"""The decoder of the Llama family (Llama, Mistral, Qwen2) as training reads it, by the half layers of `half_layers.py`.
 
 All tokens of a batch lie in one row. In the last layer only those that predict something have queries and an MLP; of the others
 it needs keys and values. Models, adapters and settings that are not named here go the library's own way, and who uses this one
@@ -18,7 +18,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from ramify.training.batches import Batch
-from ramify.training.blocks import FromHeads, How, ToHeads
+from ramify.training.half_layers import FromHeads, How, ToHeads
 from ramify.training.projecting import usable, weights_of
 
 __all__ = ["FrugalDecoder"]

@@ -14,7 +14,7 @@ from torch.nn.functional import linear
 
 from ramify.training.examples import IGNORED
 
-__all__ = ["CHUNK_BYTES", "masked_loss", "places_learned", "rows_at_once", "select_learned", "summed_loss", "token_logprobs"]
+__all__ = ["CHUNK_BYTES", "places_learned", "rows_at_once", "select_learned", "summed_loss", "token_logprobs"]
 
 CHUNK_BYTES = 64 << 20
 """Logits that exist at one time, in float32."""
@@ -37,22 +37,14 @@ def places_learned(labels: Tensor) -> tuple[Tensor, Tensor]:
     return row * labels.shape[1] + place, labels[row, place + 1]
 
 
-def masked_loss(
-    hidden: Tensor, weight: Tensor, labels: Tensor, *, bias: Tensor | None = None, chunk: int | None = None
-) -> tuple[Tensor, int]:
-    """The sum of -log p over all learned tokens, in nats, and their number: divide for the token-weighted mean.
-
-    hidden: (B, T, D); weight: (V, D) and bias: (V,) of the output projection; labels: (B, T). chunk: rows of logits that exist
-    at a time. Measured in float32.
-    """
-    selected, targets = select_learned(hidden, labels)
-    return summed_loss(selected, weight, targets, bias=bias, chunk=chunk), len(targets)
-
-
 def summed_loss(
     selected: Tensor, weight: Tensor, targets: Tensor, *, bias: Tensor | None = None, chunk: int | None = None
 ) -> Tensor:
-    """The same of hidden states and targets as `select_learned` gives them."""
+    """The sum of -log p over learned tokens, in nats, measured in float32: over their number it is the token-weighted mean.
+
+    selected: (N, D) and targets: (N,), as `select_learned` gives them; weight: (V, D) and bias: (V,) of the output projection.
+    chunk: rows of logits that exist at a time.
+    """
     how = (chunk or rows_at_once(weight), torch.is_grad_enabled())
     return _Loss.apply(selected, weight, bias, targets, *how)  # type: ignore[no-untyped-call,no-any-return]
 

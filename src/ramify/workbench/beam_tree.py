@@ -79,7 +79,7 @@ class BeamTree(Growing, Deciding):
         "typed" unless said. Raises InputError for a token after an EOS, PromptTooLongError.
         """
         node = self._growing(at)
-        ids = self.model._checked_ids(token_ids, "token_ids")
+        ids = self.model.checked_ids(token_ids, "token_ids")
         start, eos = self.path(node), self.model.info.eos_token_ids
         if any(token_id in eos for token_id in ids[:-1]):
             raise InputError("the tokens go on after an EOS; nothing comes after it")

@@ -111,7 +111,7 @@ class Growing(Reading):
         if first * sum(spread**i for i in range(depth)) > MOST_NODES:
             raise InputError(f"that would grow more than {MOST_NODES} tokens at once; grow fewer or shorter branches")
         start = self.path(node)
-        picked = None if tokens is None else self.model._checked_ids(tokens, "tokens")
+        picked = None if tokens is None else self.model.checked_ids(tokens, "tokens")
         room = self.model.info.context_window - len(self.prompt_ids) - len(start)
         if room < 1:
             raise PromptTooLongError(len(self.prompt_ids) + len(start) + 1, self.model.info.context_window)

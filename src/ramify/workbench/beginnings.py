@@ -80,7 +80,7 @@ def inside(
             f"position is {at}; completion {parent.id} has {len(ids)} tokens under {model.info.name}, so 0 to {len(ids)}"
         )
     kept = ids[:at]
-    new = model._checked_ids(picked, "the picked tokens") if picked else tuple(model.codec.encode(typed)) if typed else ()
+    new = model.checked_ids(picked, "the picked tokens") if picked else tuple(model.codec.encode(typed)) if typed else ()
     ends = model.info.eos_token_ids
     if any(token_id in ends for token_id in (*kept, *new[:-1])) or (
         not new and position is None and parent.finish_reason == "eos"

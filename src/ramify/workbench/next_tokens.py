@@ -92,7 +92,7 @@ class Reading:
 
     def kept(self, model: Model, token_id: int, alternatives: int) -> TokenLogprob:
         """What the workspace keeps of a token that is taken, in float32 as the engine measures. InputError for no token."""
-        (checked,) = model._checked_ids((token_id,), "the branch")
+        (checked,) = model.checked_ids((token_id,), "the branch")
         others, values = self.best_first(self.likeliest(alternatives)), self.raw.astype(np.float32)
         pieces = model.codec.token_bytes
         return TokenLogprob(
@@ -105,7 +105,6 @@ class Reading:
         )
 
 
-@threads.team_for_now()
 def _next_of(
     model: Model, reading: Reading, processed: Tensor | None, *, k: int, search: str | None, also: Sequence[int]
 ) -> Next:
@@ -134,6 +133,7 @@ def _next_of(
     )
 
 
+@threads.team_for_now()
 def next_after(
     model: Model,
     prompt_ids: Sequence[int],
@@ -150,7 +150,7 @@ def next_after(
     The processed numbers are those from which this config chose, or would have; without one there are none. reading: of what
     the model says there, where it is at hand. Raises what a request would.
     """
-    model._check_room(len(prompt_ids))
+    model.check_room(len(prompt_ids))
     request = None if config is None else model.request_of_ids(tuple(prompt_ids), (), config)
     if reading is None:
         with Branch(model, (*prompt_ids, *generated_ids), len(prompt_ids)) as short:

@@ -22,8 +22,8 @@ from starlette.types import Receive
 
 from ramify.api.errors import ApiError
 from ramify.api.model_pool import ModelPool
-from ramify.api.running import client_gone
 from ramify.api.state import ServerState
+from ramify.api.waiting import client_gone
 from ramify.api.workspace.lab_work import LabsAtWork
 from ramify.api.workspace.tasks import Tasks
 from ramify.api.workspace.training_work import TrainingsAtWork

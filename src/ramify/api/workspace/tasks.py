@@ -16,7 +16,7 @@ from typing import Any, Literal
 from starlette.types import Receive
 
 from ramify.api.errors import ApiError, error_of
-from ramify.api.running import client_gone
+from ramify.api.waiting import client_gone
 from ramify.errors import CancelledError, NotFoundError
 
 __all__ = ["Kind", "State", "Task", "Tasks", "ended"]
