@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -42,6 +43,30 @@ def test_who_empties_the_box_has_all_that_was_posted_and_waking_then_does_nothin
         return found
 
     assert asyncio.run(story()) == [1]
+
+
+def test_the_loop_is_woken_once_for_many_steps_and_again_after_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> tuple[list[int], list[int]]:
+        loop = asyncio.get_running_loop()
+        box, found, wakes = Letterbox(loop), list[int](), list[int]()
+        wake = loop.call_soon_threadsafe
+
+        def counted(call: Callable[[], None]) -> None:
+            wakes.append(1)
+            wake(call)
+
+        monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
+        told = []
+        for step in range(3):
+            for i in (0, 1):
+                box.post(found.append, 2 * step + i)
+                box.wake()
+            await asyncio.sleep(0)
+            told.append(len(wakes))
+        monkeypatch.undo()
+        return found, told
+
+    assert asyncio.run(story()) == ([0, 1, 2, 3, 4, 5], [1, 2, 3])
 
 
 def test_a_loop_that_has_ended_is_not_woken() -> None:
