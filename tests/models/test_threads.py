@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import ramify
 from ramify.models import threads
 from ramify.settings import Settings, bound_waiting
 
@@ -23,6 +24,8 @@ import ramify
 
 model = ramify.load("tiny", device="cpu")
 import torch
+
+import ramify
 made = model.complete("Once upon a time", max_new_tokens=4, temperature=0)
 print(json.dumps({
     "team of the engine": model.on_engine(torch.get_num_threads).result(),
@@ -86,16 +89,71 @@ def test_a_thread_that_takes_some_leaves_the_others_theirs() -> None:
     assert torch.get_num_threads() == before
 
 
-def test_numpy_has_one_thread_inside_and_its_own_again_after_the_last_has_left() -> None:
-    def counts() -> list[int]:
-        return [library.get_num_threads() for library, _ in threads._products()]
+def of_numpy() -> list[int]:
+    """How many threads each OpenBLAS has now."""
+    return [library.get_num_threads() for library, _ in threads._products()]
 
-    before = counts()
+
+def several() -> list[int]:
+    """Two threads for each OpenBLAS, on any machine and whoever has set them before; returned as `of_numpy` does."""
+    for library, _ in threads._products():
+        library.clear_controlling_thread(force=True)
+        library.set_num_threads(2)
+    return of_numpy()
+
+
+@pytest.fixture
+def two(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    before = threads._products()
+    monkeypatch.setattr(threads, "_products", lambda: tuple((library, 2) for library, _ in before))
+    assert threads.numpy_obeys()
+    yield several()
+    for library, count in before:
+        library.clear_controlling_thread(force=True)
+        library.set_num_threads(count)
+
+
+def test_numpy_has_one_thread_inside_and_its_own_again_after_the_last_has_left(two: list[int]) -> None:
     with threads.numpy_alone():
         with threads.numpy_alone():
-            assert set(counts()) <= {1}
-        assert set(counts()) <= {1}
-    assert counts() == before
+            assert set(of_numpy()) == {1}
+        assert set(of_numpy()) == {1}
+    assert of_numpy() == two == [2] * len(two)
+
+
+def test_whichever_thread_asks_numpy_obeys(two: list[int]) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    def inside() -> list[int]:
+        with threads.numpy_alone():
+            return of_numpy()
+
+    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
+        assert [set(asked.submit(inside).result()) for asked in (first, second, first)] == [{1}] * 3
+    assert set(inside()) == {1}
+    assert of_numpy() == two
+
+
+@pytest.mark.parametrize("said", [False, True])
+def test_a_step_of_many_tokens_has_all_threads_unless_a_number_was_said(
+    monkeypatch: pytest.MonkeyPatch, two: list[int], said: bool
+) -> None:
+    with ramify.load("tiny", precision="float32") as model:
+        backend: Any = model.engine.backend
+        if backend._lean is None or not backend._alone:
+            pytest.skip("this machine's numpy does not multiply for the model")
+        backend.threads = None if said else 1
+        seen: dict[int, set[int]] = {}
+        lean = backend._lean
+
+        def watched(ids: list[int], *rest: Any) -> Any:
+            seen[len(ids)] = set(of_numpy())
+            return lean(ids, *rest)
+
+        monkeypatch.setattr(backend, "_lean", watched)
+        for tokens in (threads.SHARED_TOKENS - 1, threads.SHARED_TOKENS):
+            model.complete([300 + tokens] * tokens, max_new_tokens=1)  # nothing of it is remembered
+    assert seen == {threads.SHARED_TOKENS - 1: {1}, threads.SHARED_TOKENS: {1} if said else {2}}
 
 
 @pytest.mark.parametrize("said", [{"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "ACTIVE"}])
