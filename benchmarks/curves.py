@@ -1,10 +1,11 @@
 """What a step costs against rows, branches of one trunk, and context: numbers and pictures for docs/speed.md.
 
-    python -m benchmarks.curves measure [--model tiny,qwen] [--precision float32,int8] [--out docs/speed.json]
+    python -m benchmarks.curves measure [--model tiny,qwen] [--precision float32,int8] [--only context] [--out docs/speed.json]
     python -m benchmarks.curves draw [--out docs/speed.json]
 
 One thread, its processor time, the least of several steps, so that it can be told on a shared machine. `tiny` is the embedded
-model; `qwen` has random weights of Qwen2-0.5B's shape. A model that is measured again replaces its own numbers in the file.
+model; `qwen` has random weights of Qwen2-0.5B's shape. What is measured again replaces its own numbers in the file.
+`benchmarks.vocabulary` draws the fourth curve, of which models differ.
 """
 
 import argparse
@@ -26,7 +27,8 @@ from ramify.models.base import Extension, Trunk
 ROWS = (1, 2, 4, 8, 16, 32, 64)
 OWN_PROMPT = 32
 TRUNK = 512
-CONTEXTS = (16, 32, 64, 128, 256, 512, 1024, 1536)
+CONTEXTS = {"tiny": (16, 32, 64, 128, 256, 512, 1024, 1536), "qwen": (16, 64, 128, 256, 512, 1024, 2048, 4096, 8192)}
+CURVES = ["rows", "branches", "context", "parts"]
 TITLES = {"tiny": "tiny, 6 million weights", "qwen": "Qwen2-0.5B's shape, 494 million weights"}
 COLOURS = {"float32": "#3b6ea8", "int8": "#c8642b"}
 
@@ -50,6 +52,7 @@ class Measured:
 
     def __init__(self, model: str, precision: str) -> None:
         name = "tiny" if model == "tiny" else str(folder(Path(".cache")))
+        self.contexts = CONTEXTS[model]
         self.backend: Any = ramify.load(name, precision=precision, device="cpu").engine.backend
         self.times = 12 if model == "tiny" else 5
         self.big = model != "tiny"
@@ -105,7 +108,7 @@ class Measured:
         """ms a step of one row after so many tokens; and ms a token of reading the prompt up to there from the point before."""
         steps, reading = [], []
         trunk, length = self.backend.root(), 0
-        for context in CONTEXTS:
+        for context in self.contexts:
             new = ids(context - length, length)
             length = context
             reading.append(cost_ms(lambda new=new: self.backend.extend([Extension(trunk, new, 1)]), 1) / len(new))
@@ -171,18 +174,25 @@ class Watch:
         self._before.callback(setattr, owner, name, found)
 
 
-def measure(model: str, precision: str) -> dict[str, Any]:
+def measure(model: str, precision: str, only: Sequence[str]) -> dict[str, Any]:
+    """The curves among rows, branches, context and parts that are wanted."""
     one = Measured(model, precision)
-    steps, reading = one.of_context()
-    found: dict[str, Any] = {"rows": one.of_rows(), "branches": one.of_branches(), "context": steps, "reading": reading}
-    if not one.big:  # 64 prompts of 512 tokens take the big one minutes
-        found["copies"] = one.of_copies()
-    if one.lean:
+    found: dict[str, Any] = {}
+    if "context" in only:
+        found["context"], found["reading"] = one.of_context()
+    if "rows" in only:
+        found["rows"] = one.of_rows()
+    if "branches" in only:
+        found["branches"] = one.of_branches()
+        if not one.big:  # 64 prompts of 512 tokens take the big one minutes
+            found["copies"] = one.of_copies()
+    if "parts" in only and one.lean:
         found["parts"] = {str(rows): one.of_parts(rows) for rows in (1, 8, 64)}
     return found
 
 
-def draw(model: str, numbers: dict[str, Any], to: Path) -> None:
+def plotter() -> Any:
+    """matplotlib's pyplot, writing pictures that come out the same every time."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -193,9 +203,17 @@ def draw(model: str, numbers: dict[str, Any], to: Path) -> None:
         "axes.grid": True,
         "grid.alpha": 0.3,
     }
-    from matplotlib import pyplot, ticker
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def draw(model: str, numbers: dict[str, Any], to: Path) -> None:
+    pyplot = plotter()
+    from matplotlib import ticker
 
     figure, ((first, second), (third, fourth)) = pyplot.subplots(2, 2, figsize=(9, 6.4), layout="constrained")
+    contexts = CONTEXTS[model]
     figure.suptitle(f"{TITLES[model]}: processor time of one thread")
     for precision, found in numbers.items():
         colour = COLOURS[precision]
@@ -203,15 +221,16 @@ def draw(model: str, numbers: dict[str, Any], to: Path) -> None:
         second.plot(ROWS, found["branches"], "o-", color=colour, label=f"{precision}, one trunk")
         if "copies" in found:
             second.plot(ROWS, found["copies"], "x:", color=colour, label=f"{precision}, each its own copy")
-        third.plot(CONTEXTS, found["context"], "o-", color=colour, label=f"{precision}, a step")
-        third.plot(CONTEXTS, found["reading"], "x:", color=colour, label=f"{precision}, a token of the prompt")
+        third.plot(contexts, found["context"], "o-", color=colour, label=f"{precision}, a step")
+        third.plot(contexts, found["reading"], "x:", color=colour, label=f"{precision}, a token of the prompt")
     first.set(title="A token, by rows of a batch", xlabel="rows", ylabel="ms a token")
     second.set(title=f"A step, by branches of one prompt of {TRUNK}", xlabel="branches", ylabel="ms a step")
     third.set(title="One row, by what came before", xlabel="tokens of context", ylabel="ms")
-    for axes, ticks in ((first, ROWS), (second, ROWS), (third, CONTEXTS)):
+    for axes, ticks in ((first, ROWS), (second, ROWS), (third, contexts)):
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
-        axes.set_xticks(ticks, ["" if tick == 1024 else str(tick) for tick in ticks])  # there is no room for it beside 1536
+        crowded = 1024 if 1536 in ticks else None
+        axes.set_xticks(ticks, ["" if tick == crowded else str(tick) for tick in ticks])
         axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(ticker.NullFormatter())
@@ -247,6 +266,7 @@ def main() -> None:
     arguments.add_argument("do", choices=["measure", "draw"])
     arguments.add_argument("--model", default="tiny,qwen")
     arguments.add_argument("--precision", default="float32,int8")
+    arguments.add_argument("--only", nargs="+", choices=CURVES, default=CURVES)
     arguments.add_argument("--out", type=Path, default=Path("docs/speed.json"))
     given = arguments.parse_args()
     known: dict[str, Any] = json.loads(given.out.read_text()) if given.out.exists() else {}
@@ -254,11 +274,13 @@ def main() -> None:
         torch.set_num_threads(1)
         for model in given.model.split(","):
             for precision in given.precision.split(","):
-                known.setdefault(model, {})[precision] = rounded(measure(model, precision))
-                print(model, precision, json.dumps(known[model][precision]), flush=True)
+                found = rounded(measure(model, precision, given.only))
+                known.setdefault(model, {}).setdefault(precision, {}).update(found)
+                print(model, precision, json.dumps(found), flush=True)
                 given.out.write_text(json.dumps(known, indent=1) + "\n")
     for model, numbers in known.items():
-        draw(model, numbers, given.out.with_name(f"{given.out.stem}-{model}.svg"))
+        if model in TITLES:
+            draw(model, numbers, given.out.with_name(f"{given.out.stem}-{model}.svg"))
 
 
 def rounded(found: Any) -> Any:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -91,19 +90,25 @@ def numpy_obeys() -> bool:
 
 def _set(number: int | None) -> None:
     """Let every OpenBLAS have so many threads; None gives each its own number again. For holders of the lock."""
-    for library, count in _products():
-        # Only the thread that set it first may set it again, and another's call does nothing, unless this is asked for.
-        library.clear_controlling_thread(force=True)
-        library.set_num_threads(number or count)
+    for say, count in _products():
+        say(number or count)
 
 
 @cache
-def _products() -> tuple[tuple[Any, int], ...]:
-    """OpenBLAS, as often as it is loaded, and how many threads it has outside of `numpy_alone`."""
+def _products() -> tuple[tuple[Callable[[int], object], int], ...]:
+    """Of each OpenBLAS that is loaded, what sets its number of threads, and how many it has outside of `numpy_alone`.
+
+    threadpoolctl finds them. Its own setter is heard from one thread of the process only, and lets go of the interpreter at each
+    call, for which an event loop beside it waits: an engine's steps in a server took an eighth longer.
+    """
     from threadpoolctl import ThreadpoolController
 
-    found = ThreadpoolController().select(internal_api="openblas").lib_controllers
-    return tuple((library, library.num_threads) for library in found)
+    found: list[tuple[Callable[[int], object], int]] = []
+    for library in ThreadpoolController().select(internal_api="openblas").lib_controllers:
+        loaded = ctypes.PyDLL(library.filepath)
+        names = (f"{prefix}openblas_set_num_threads{suffix}" for prefix in ("", "scipy_") for suffix in ("", "64_", "_64"))
+        found += [(getattr(loaded, name), library.num_threads) for name in names if hasattr(loaded, name)][:1]
+    return tuple(found)
 
 
 @cache
