@@ -3,9 +3,9 @@
     python -m benchmarks.vocabulary measure [--out docs/speed.json]
     python -m benchmarks.vocabulary draw [--out docs/speed.json]
 
-Models with random weights and `tiny`'s layers that differ in nothing but their vocabulary; 16 rows, float32, one thread, drawn at a
-temperature that makes random logits as peaked as a trained model's. A step is what one more token of every row costs in processor
-time: the difference between long and short completions, the least of several.
+Models with random weights and `tiny`'s layers that differ in nothing but their vocabulary; 16 rows, float32, one thread, drawn at
+a temperature that makes random logits as peaked as a trained model's. A step is what one more token of every row costs in
+processor time: the difference between long and short completions, the least of several.
 """
 
 import argparse

@@ -3,10 +3,12 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 
 import pytest
 
-from ramify.api.letterbox import Arrivals, Letterbox
+from ramify.api.letterbox import MOST_ROUNDS, Arrivals, Letterbox
 
 
 def test_what_a_thread_posts_is_called_in_order_after_one_wake(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,6 +45,26 @@ def test_who_empties_the_box_has_all_that_was_posted_and_waking_then_does_nothin
         return found
 
     assert asyncio.run(story()) == [1]
+
+
+def test_what_is_sent_in_neighbouring_rounds_goes_together_and_a_stream_of_it_is_not_waited_for() -> None:
+    async def story(rounds: list[int]) -> list[list[int]]:
+        """Send one number in each of these rounds; what had gone after each round."""
+        loop = asyncio.get_running_loop()
+        box, gone, seen = Letterbox(loop), list[int](), list[list[int]]()
+        for i in range(rounds[-1] + 4):
+            if i in rounds:
+                box.send(partial(gone.append, i))
+            await asyncio.sleep(0)
+            seen.append(list(gone))
+        return seen
+
+    assert asyncio.run(story([0])) == [[], [0], [0], [0]]
+    assert asyncio.run(story([0, 1, 2])) == [[], [], [], *[[0, 1, 2]] * 3]
+    assert asyncio.run(story([0, 5])) == [[], *[[0]] * 5, *[[0, 5]] * 3]
+    always = asyncio.run(story(list(range(40))))
+    assert max(len(after) - len(before) for before, after in pairwise(always)) <= MOST_ROUNDS + 1
+    assert always[-1] == list(range(40))
 
 
 def test_the_loop_is_woken_once_for_many_steps_and_again_after_it_came(monkeypatch: pytest.MonkeyPatch) -> None:

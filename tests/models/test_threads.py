@@ -129,26 +129,24 @@ def test_whichever_thread_asks_numpy_obeys(two: list[int]) -> None:
     assert of_numpy() == two
 
 
-@pytest.mark.parametrize("said", [False, True])
-def test_a_step_of_many_tokens_has_all_threads_unless_a_number_was_said(
-    monkeypatch: pytest.MonkeyPatch, two: list[int], said: bool
+def test_a_small_models_steps_have_one_thread_of_numpys_whoever_loaded_it(
+    monkeypatch: pytest.MonkeyPatch, two: list[int]
 ) -> None:
     with ramify.load("tiny", precision="float32") as model:
         backend: Any = model.engine.backend
         if backend._lean is None or not backend._alone:
             pytest.skip("this machine's numpy does not multiply for the model")
-        backend.threads = None if said else 1
-        seen: dict[int, set[int]] = {}
+        seen: list[list[int]] = []
         lean = backend._lean
 
-        def watched(ids: list[int], *rest: Any) -> Any:
-            seen[len(ids)] = set(of_numpy())
-            return lean(ids, *rest)
+        def watched(*given: Any) -> Any:
+            seen.append(of_numpy())
+            return lean(*given)
 
         monkeypatch.setattr(backend, "_lean", watched)
-        for tokens in (threads.SHARED_TOKENS - 1, threads.SHARED_TOKENS):
-            model.complete([300 + tokens] * tokens, max_new_tokens=1)  # nothing of it is remembered
-    assert seen == {threads.SHARED_TOKENS - 1: {1}, threads.SHARED_TOKENS: {1} if said else {2}}
+        model.complete([300] * 100, max_new_tokens=2, ignore_eos=True)
+    assert seen == [[1] * len(two)] * 2
+    assert of_numpy() == two
 
 
 @pytest.mark.parametrize("said", [{"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "ACTIVE"}])

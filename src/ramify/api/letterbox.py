@@ -1,6 +1,9 @@
-"""From the engine's thread to the event loop: one wake-up a step, however many rows have something to say.
+"""Between the engine's thread and the event loop: one wake-up of the loop a step, however many rows have something to say; and
+requests that come together go together to an engine that sleeps.
 
 A wake-up is a write to a socket, lets the other thread have the interpreter in the middle of a step, and is a round of the loop.
+A step that begins while other requests are still read shares the interpreter with that, takes three times as long, and they wait
+for it.
 """
 
 import asyncio
@@ -12,15 +15,36 @@ __all__ = ["Arrivals", "Letterbox"]
 
 T = TypeVar("T")
 
+MOST_ROUNDS = 16
+"""Of the loop that a request waits for others."""
+
 
 class Letterbox:
-    """What other threads have for the event loop: they `post`, then `wake` it once; it calls what was posted, in order."""
+    """What other threads have for the event loop: they `post`, then `wake` it once; it calls what was posted, in order. And what
+    the loop has for a thread that sleeps: what it `send`s in neighbouring rounds goes together."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._letters: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._woken = False
         """Whether the loop was woken and has not come yet."""
+        self._departing: list[Callable[[], None]] = []
+
+    def send(self, call: Callable[[], None]) -> None:
+        """On the loop: call it after a round in which nothing was sent, and after `MOST_ROUNDS` at the latest; it must report its
+        own errors. Of what becomes readable together one round reads the sockets, and the next does what they said."""
+        self._departing.append(call)
+        if len(self._departing) == 1:
+            self.loop.call_soon(self._depart, 0, 0)
+
+    def _depart(self, sent: int, rounds: int) -> None:
+        quiet = sent == len(self._departing) and rounds > 0
+        if not quiet and rounds < MOST_ROUNDS:
+            self.loop.call_soon(self._depart, len(self._departing), rounds + 1)
+            return
+        departing, self._departing = self._departing, []
+        for call in departing:
+            call()
 
     def post(self, call: Callable[[Any], None], about: Any) -> None:
         """Have `call(about)` called when the loop next empties the box. From any thread."""

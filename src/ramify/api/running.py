@@ -346,12 +346,19 @@ class Run:
             letterbox.post(settle, found)
             engine.after_step(letterbox.wake)
 
+        def begin() -> None:
+            try:
+                start(handle=handle)
+            except EngineError as error:
+                if not settled.done():
+                    settled.set_exception(error)
+
         handle.future.add_done_callback(tell)
         self._handles.append(handle)
-        try:
-            start(handle=handle)
-        except EngineError as error:
-            settled.set_exception(error)
+        if engine.busy:
+            begin()
+        else:
+            letterbox.send(begin)
         return handle, settled
 
     async def _answered(self, asked: _Asked) -> Any:

@@ -20,10 +20,6 @@ __all__ = ["give_back", "numpy_alone", "numpy_obeys", "quickest", "take", "team_
 
 SMALL_BYTES = 64 * 2**20
 """Weights in memory below which a model has one thread: `tiny` has 23 MB, Qwen2-0.5B 2 GB, and between nothing was measured."""
-SHARED_TOKENS = 64
-"""Tokens of a step from which a small model's products have all threads. Of the time, on two cores: 0.79 with 64 rows of `tiny`,
-0.84 with 32, 0.87 with 16, at twice the processor time, which a server has other uses for. All else of the step keeps one thread:
-torch's helpers beside OpenBLAS's made it 1.5 times as long."""
 
 _lock = threading.Lock()
 _alone = 0

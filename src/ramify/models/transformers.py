@@ -189,8 +189,7 @@ class TransformersBackend:
             index = torch.tensor(wanted, dtype=torch.long, device=self._device)
         states: Tensor | None
         if self._lean is not None:
-            shared = self.threads is not None and len(ids) >= processor.SHARED_TOKENS  # not where somebody said how many
-            with processor.numpy_alone() if self._alone and not shared else nullcontext():
+            with processor.numpy_alone() if self._alone else nullcontext():
                 logits, states = self._lean(ids, index, plan)
         else:
             given = torch.tensor(ids, dtype=torch.long, device=self._device)
