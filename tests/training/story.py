@@ -114,8 +114,8 @@ def tell(style: Style, seed: int, folder: Path, *, count: int, held: int, judged
     execute(plan_from({**common, "method": "sft", "model": "tiny", "name": sft, "out": str(folder / "sft"), "merge": True,
                        "train": {"epochs": 5, "learning_rate": 2e-3, "seed": seed, **train.get("sft", {})}}))  # fmt: skip
     execute(plan_from({**common, "method": "dpo", "model": sft, "name": dpo, "out": str(folder / "dpo"), "target_of": style.name,
-                       "preference": {"beta": 0.05},
-                       "train": {"epochs": 4, "learning_rate": 7e-4, "seed": seed, **train.get("dpo", {})}}))  # fmt: skip
+                       "preference": {"beta": 0.1, "reference": False},
+                       "train": {"epochs": 8, "learning_rate": 1e-3, "seed": seed, **train.get("dpo", {})}}))  # fmt: skip
     found = report("tiny", dpo)
     tuned = ramify.load(dpo, device="cpu")
     again = tuned.batch([chat(each) for _, each in asked[whole:]], seed=seed, **how)

@@ -111,6 +111,26 @@ def test_dpo(tmp_path: Path, tiny: Spelling, loss: Any) -> None:
     agree(ours(model, Pairs(rows, PreferenceConfig(beta=0.3, loss=loss)), tmp_path / "ours"), theirs(trainer))
 
 
+@pytest.mark.parametrize("loss", ["sigmoid", "ipo"])
+def test_dpo_without_a_reference_is_cpo(tmp_path: Path, tiny: Spelling, loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
+    from datasets import Dataset
+    from trl.experimental.cpo import CPOConfig, CPOTrainer
+
+    model = toy()
+    args = settings(CPOConfig, tmp_path / "trl", beta=0.3, loss_type=loss, cpo_alpha=0.0, max_length=512)
+    trainer = CPOTrainer(
+        copy.deepcopy(model), args, train_dataset=Dataset.from_list(PAIRS), processing_class=tiny.codec.huggingface
+    )
+    rows = rows_of(tmp_path, "dpo", PAIRS, tiny)
+    first = trainer.train_dataset[0]
+    assert rows[0].rejected is not None
+    assert list(rows[0].chosen.token_ids) == first["chosen_input_ids"]
+    assert list(rows[0].rejected.token_ids) == first["rejected_input_ids"]
+    config = PreferenceConfig(beta=0.3, loss=loss, reference=False)
+    agree(ours(model, Pairs(rows, config), tmp_path / "ours"), theirs(trainer))
+
+
 def test_kto(tmp_path: Path, tiny: Spelling) -> None:
     from datasets import Dataset
     from trl import KTOConfig, KTOTrainer

@@ -79,6 +79,20 @@ def test_a_plan_in_yaml_with_a_flag_over_it_gives_an_adapter_in_the_registry(tmp
     assert "'tuned' is taken by" in run("sft", plan, "--out", tmp_path / "other", code=2)
 
 
+def test_pairs_are_compared_by_gain_or_without_a_reference_by_likelihood(tmp_path: Path) -> None:
+    pairs = written(
+        tmp_path / "pairs.jsonl", [{"prompt": "Say hi", "chosen": "hi", "rejected": "What a long way to say nothing."}]
+    )
+    first = {}
+    for flag in ("--reference", "--no-reference"):
+        out = tmp_path / flag
+        run("dpo", "--rows", pairs, "--model", "tiny", "--lora", 2, "--max-steps", 1, flag, "--out", out)
+        first[flag] = json.loads((out / "log.jsonl").read_text().splitlines()[0])["loss"]
+        assert json.loads((out / "training.json").read_text())["plan"]["preference"]["reference"] is (flag == "--reference")
+    assert first["--reference"] == pytest.approx(0.6931, abs=1e-3)  # ln 2: nothing is gained before the first step
+    assert first["--no-reference"] < 0.5  # the shorter one is likelier anyhow
+
+
 def test_what_cannot_be_done_is_said_and_exits_with_2(tmp_path: Path, rows: Path) -> None:
     out = tmp_path / "out"
     assert "no model is named 'no-such'" in run("sft", "--rows", rows, "--model", "no-such", "--out", out, code=2)

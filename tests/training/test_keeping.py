@@ -12,6 +12,7 @@ from ramify.errors import InputError
 from ramify.models.loading import resolve
 from ramify.models.weights import load_folder
 from ramify.training import distance as distances
+from ramify.training import keeping
 from ramify.training.batches import pad
 from ramify.training.distance import Expected, distance, expectations
 from ramify.training.examples import Example, completion_example
@@ -93,6 +94,27 @@ def test_what_is_kept_moves_less_while_the_rows_are_learned_all_the_same() -> No
     assert held < free / 3
     assert kept_loss < 3.0 < 3.7  # of ln 40, where it began
     assert loss < kept_loss
+
+
+def test_every_old_text_is_read_however_few_rows_there_are_and_the_seed_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Reader(new_model(vocab_size=40, hidden_size=16, layers=1, heads=2, kv_heads=1, intermediate_size=32))
+    texts = [Example((1, n, n + 1), (-100, n, n + 1)) for n in range(20, 26)]
+    kept = Keeping(Completions([completion_example([1, 5, n], [n + 1], 2) for n in (6, 7)]), texts, 1.0)
+    kept.prepare(reader)
+    read: list[Example] = []
+    whole = keeping._batch
+    monkeypatch.setattr(keeping, "_batch", lambda texts, reader: read.extend(texts) or whole(texts, reader))
+
+    def step(number: int) -> list[Example]:
+        read.clear()
+        torch.manual_seed(number)
+        kept.measure(reader, [0, 1])
+        return list(read)
+
+    steps = [step(number) for number in range(20)]
+    assert [len(each) for each in steps] == [2] * 20
+    assert {each for one in steps for each in one} == set(texts)
+    assert step(7) == steps[7]
 
 
 def test_a_model_with_another_tokenizer_cannot_be_the_old_self(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

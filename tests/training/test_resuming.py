@@ -14,6 +14,7 @@ from ramify.training.config import TrainConfig
 from ramify.training.curves import read_log
 from ramify.training.examples import completion_example
 from ramify.training.gathering import TrainingRow
+from ramify.training.keeping import Keeping
 from ramify.training.loop import run
 from ramify.training.models import LoraConfig, add_adapter, new_model
 from ramify.training.objectives import Completions, Labels, Objective, Pairs, PreferenceConfig
@@ -36,6 +37,8 @@ ROWS = [
 OBJECTIVES: dict[str, Any] = {
     "sft": lambda: Completions(COMPLETIONS),
     "dpo": lambda: Pairs(ROWS, PreferenceConfig(beta=0.5)),
+    "dpo without a reference": lambda: Pairs(ROWS, PreferenceConfig(beta=0.5, reference=False)),
+    "sft that keeps": lambda: Keeping(Completions(COMPLETIONS), COMPLETIONS[:4], 2.0),
     "kto": lambda: Labels(ROWS, PreferenceConfig(beta=0.5)),
 }
 

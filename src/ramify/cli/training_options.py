@@ -89,6 +89,12 @@ PREFERENCE: dict[str, _Flag] = {
 }
 DPO: dict[str, _Flag] = {
     "loss": _Flag("preference.loss", str, LEARN, "sigmoid, ipo or hinge.", "NAME"),
+    "reference": _Flag(
+        "preference.reference",
+        bool,
+        LEARN,
+        "Whether a pair counts by what it gained on the model it starts from (it does), or by likelihood itself.",
+    ),
     "sft_share": _Flag("preference.sft", float, LEARN, "Add this much of the chosen completion's own loss.", "X"),
 }
 KTO: dict[str, _Flag] = {

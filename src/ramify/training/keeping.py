@@ -32,7 +32,7 @@ class KeepConfig:
     """How much of its old self a model keeps."""
 
     texts: int = 64
-    """Sampled before the first step."""
+    """Sampled before the first step. Each row of a pass has one of them beside it, drawn anew."""
     weight: float = 2.0
     """Of the distance, in nats a token, beside the rows' loss."""
     model: str | None = None
@@ -76,7 +76,7 @@ def _batch(texts: Sequence[Example], reader: Reader) -> Batch:
 
 
 class Keeping:
-    """An objective, and the old texts beside it: one for each row of a pass."""
+    """An objective, and the old texts beside it: one for each row of a pass, whichever torch's seed says."""
 
     def __init__(
         self, inner: Objective, texts: Sequence[Example], weight: float, *, expected: Sequence[Expected] | None = None
@@ -104,7 +104,8 @@ class Keeping:
         """The inner objective's loss is what is told, and beside it as "moved" the distance; what is added moves the weights."""
         assert self._expected is not None
         loss, told = self.inner.measure(reader, rows)
-        places = [row % len(self.texts) for row in rows]
+        # Not the row's own: fewer rows than texts would never read all of them. The loop seeds every step.
+        places = torch.randint(len(self.texts), (len(rows),)).tolist()
         known = [self._expected[place] for place in places]
         expected = Expected(torch.cat([e.token_ids for e in known]), torch.cat([e.probabilities for e in known]))
         batch = _batch([self.texts[place] for place in places], reader)

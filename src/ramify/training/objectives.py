@@ -4,7 +4,9 @@ A step's loss is the sum of its passes' sums over the step's whole weight (learn
 matter how a step is cut into passes, nor over how many devices.
 
 Sources: Rafailov et al. 2023, "Direct Preference Optimization"; Azar et al. 2023, "A General Theoretical Paradigm to Understand
-Learning from Human Preferences" (ipo); Ethayarajh et al. 2024, "KTO: Model Alignment as Prospect Theoretic Optimization".
+Learning from Human Preferences" (ipo); Xu et al. 2024, "Contrastive Preference Optimization" (without a reference; with `sft` its
+whole loss); Ethayarajh et al. 2024, "KTO: Model Alignment as Prospect Theoretic Optimization". Why a gain on the reference is no
+ranking: Chen et al. 2024, "Preference Learning Algorithms Do Not Learn Preference Rankings".
 """
 
 from collections.abc import Hashable, Sequence
@@ -37,11 +39,15 @@ class PreferenceConfig:
     """Of DPO and KTO."""
 
     beta: float = 0.1
-    """How strongly the model is held near the one it started from."""
+    """How strongly the model is held near the one it started from. Without a reference it holds nothing: a pair won by much more
+    than 1 / beta nats hardly counts any more, so a larger one turns sooner to those that are lost."""
     loss: PairLoss = "sigmoid"
     """DPO's: sigmoid, ipo, hinge."""
     sft: float = 0.0
     """DPO: this much of the chosen completion's mean cross-entropy a token is added, so that chosen ones stay likely."""
+    reference: bool = True
+    """DPO: a completion counts by what it gained on the model that the run starts from. False: by its likelihood itself, so that
+    pairs which the model ranks right already are left alone and those it ranks wrong are moved (CPO)."""
     desirable_weight: float = 1.0
     undesirable_weight: float = 1.0
 
@@ -158,7 +164,14 @@ class _Referred(_Batched):
 
 
 class Pairs(_Referred):
-    """DPO: the chosen completion is to gain on the rejected one, measured against the model that the run starts from."""
+    """DPO: the chosen completion is to gain on the rejected one, measured against the model that the run starts from; or, without
+    that reference, to be likelier than it."""
+
+    def prepare(self, reader: Reader) -> None:
+        if self.config.reference:
+            super().prepare(reader)
+        else:
+            self._reference = [[0.0, 0.0]] * len(self.rows)
 
     def measure(self, reader: Reader, rows: Sequence[int]) -> tuple[Tensor, Sums]:
         chosen = [self.rows[row].chosen for row in rows]

@@ -99,8 +99,8 @@ class TrainingPlan:
 
     def _check_preference(self) -> None:
         """What a method does not read must not be given."""
-        unread = {"sft": ("beta", "loss", "sft", "desirable_weight", "undesirable_weight"),
-                  "dpo": ("desirable_weight", "undesirable_weight"), "kto": ("loss", "sft")}[self.method]  # fmt: skip
+        weights, pairs = ("desirable_weight", "undesirable_weight"), ("loss", "sft", "reference")
+        unread = {"sft": ("beta", *pairs, *weights), "dpo": weights, "kto": pairs}[self.method]
         plain = PreferenceConfig()
         for name in unread:
             if getattr(self.preference, name) != getattr(plain, name):

@@ -375,4 +375,5 @@ def test_the_methods_defaults_are_the_command_lines(api: Speaker) -> None:
     assert (methods["sft"]["train"]["learning_rate"], methods["sft"]["train"]["epochs"]) == (1e-4, 3)
     assert (methods["dpo"]["train"]["learning_rate"], methods["dpo"]["lora_learning_rate"]) == (1e-5, 1e-4)
     assert (methods["sft"]["train"]["warmup_steps"], methods["sft"]["muon"]["warmup_steps"]) == (0, 50)
+    assert methods["dpo"]["preference"] == ["beta", "loss", "sft", "reference"]
     assert methods["kto"]["preference"] == ["beta", "desirable_weight", "undesirable_weight"]

@@ -346,13 +346,15 @@ test("a run from scratch is asked for as it was filled in", () => {
 test("a training is asked for as it was filled in, and nothing more", () => {
   const it = /** @type {any} */ ({
     method: "dpo", name: "", model: "", facets: [{ name: "noir", amount: "25%" }, { name: "", amount: "" }], adapter: true, rank: "4", merge: false, keep: true, validation: "0.1", overlong: "refuse",
-    unusable: "refuse", truncated: true, archived: false, retokenize: false, prefill: true, turns: "last", packing: false, schedule: "", loss: "ipo", beta: "0.3", sft: "", desirable_weight: "2", undesirable_weight: "",
+    unusable: "refuse", truncated: true, archived: false, retokenize: false, prefill: true, turns: "last", packing: false, schedule: "", loss: "ipo", no_reference: false, beta: "0.3", sft: "", desirable_weight: "2", undesirable_weight: "",
     epochs: "", max_steps: "6", learning_rate: "0.005",
   });
-  assert.deepEqual(bodyOf(it, "noir-dpo", ["beta", "loss", "sft"]), {
+  assert.deepEqual(bodyOf(it, "noir-dpo", ["beta", "loss", "sft", "reference"]), {
     method: "dpo", name: "noir-dpo", facets: [{ name: "noir", share: 0.25 }], overlong: "refuse", unusable: "refuse", merge: false, select: { validation: 0.1, truncated: true }, learn: {},
     train: { max_steps: 6, learning_rate: 0.005 }, preference: { beta: 0.3, loss: "ipo" }, lora: { rank: 4 }, keep: {},
   });
+  assert.deepEqual(bodyOf({ ...it, no_reference: true }, "noir-dpo", ["beta", "loss", "sft", "reference"]).preference, { beta: 0.3, loss: "ipo", reference: false });
+  assert.deepEqual(bodyOf({ ...it, no_reference: true }, "noir-sft", []).preference, {});
   const more = { optimizer: "muon", tokens_per_step: "4096", matrix_learning_rate: "0.01", packing: true, together: true, checkpointing: true, filter: { field: "tag", op: "is", value: "x" }, good_rating: "8", per_sample: "2",
     alpha: "8", keep_texts: "9", keep_weight: "1.5", keep_model: "tiny" };
   const asked = bodyOf({ ...it, ...more }, "noir-dpo", []);

@@ -66,7 +66,7 @@ LEARNS = {
     "dpo": "pairs: the better completion gains on the worse",
     "kto": "completions that are good and completions that are bad",
 }
-READS = {"sft": [], "dpo": ["beta", "loss", "sft"], "kto": ["beta", "desirable_weight", "undesirable_weight"]}
+READS = {"sft": [], "dpo": ["beta", "loss", "sft", "reference"], "kto": ["beta", "desirable_weight", "undesirable_weight"]}
 
 
 @router.get("/training/settings")

@@ -106,6 +106,7 @@ class PreferenceFields(Body):
     beta: Positive | None = None
     loss: Literal["sigmoid", "ipo", "hinge"] | None = None
     sft: Share | None = None
+    reference: bool | None = Field(default=None, description="dpo: gains on the model that the run starts from, or likelihoods.")
     desirable_weight: Share | None = None
     undesirable_weight: Share | None = None
 

@@ -74,7 +74,7 @@ export function bodyOf(it, name, reads) {
   if (odd) return odd;
   const facets = parts.map((/** @type {any} */ { order, ...rest }) => rest);
   const filled = (/** @type {readonly string[]} */ names, /** @type {any} */ from) => Object.fromEntries(names.map((each) => [each, number(from[each])]).filter(([, value]) => value !== null));
-  const preference = { ...filled(reads.filter((each) => each !== "loss"), it), ...(reads.includes("loss") && it.loss ? { loss: it.loss } : {}) };
+  const preference = { ...filled(reads.filter((each) => each !== "loss" && each !== "reference"), it), ...(reads.includes("loss") && it.loss ? { loss: it.loss } : {}), ...(reads.includes("reference") && it.no_reference ? { reference: false } : {}) };
   return {
     method: it.method, name, facets, overlong: it.overlong, unusable: it.unusable, merge: it.adapter && it.merge,
     select: { ...filled(SELECTED, it), ...(it.filter ? { filter: it.filter } : {}), ...Object.fromEntries(["truncated", "archived"].filter((each) => it[each]).map((each) => [each, true])) },

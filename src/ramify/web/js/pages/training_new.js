@@ -19,7 +19,7 @@ import { Rows } from "./training_rows.js";
 
 const BEGIN = /** @type {Omit<T.TrainingForm, "facets"> & { facets: T.TrainingForm["facets"] | null }} */ (/** @type {any} */ ({
   method: "sft", name: "", model: "", facets: null, adapter: true, rank: "16", alpha: "", dropout: "", merge: false, keep: false, keep_texts: "", keep_weight: "", keep_model: "", filter: null, overlong: "refuse", unusable: "refuse",
-  truncated: false, archived: false, retokenize: false, prefill: true, turns: "last", optimizer: "", schedule: "", loss: "", beta: "", sft: "", desirable_weight: "", undesirable_weight: "",
+  truncated: false, archived: false, retokenize: false, prefill: true, turns: "last", optimizer: "", schedule: "", loss: "", no_reference: false, beta: "", sft: "", desirable_weight: "", undesirable_weight: "",
   ...Object.fromEntries([...NUMBERS, ...SELECTED].map((each) => [each, ""])), ...Object.fromEntries(SWITCHES.map((each) => [each, false])),
 }));
 const kept = remembered("training", BEGIN);
@@ -36,7 +36,7 @@ export function fillFrom(run) {
     ...BEGIN, ...Object.fromEntries(NUMBERS.map((each) => [each, text(train[each])])), method: plan.method, model: text(run.model), adapter: Boolean(lora), rank: text(lora?.rank ?? 16), alpha: text(lora?.alpha), dropout: text(lora?.dropout), merge: plan.merge, keep: Boolean(plan.keep),
     keep_texts: text(plan.keep?.texts), keep_weight: text(plan.keep?.weight), keep_model: text(plan.keep?.model), filter: select.filter ?? null, ...Object.fromEntries(SELECTED.map((each) => [each, text(select[each])])), ...Object.fromEntries(SWITCHES.map((each) => [each, Boolean(train[each])])), optimizer: train.optimizer === "muon" ? "muon" : "",
     facets: run.facets.map((each) => { const [name, amount = ""] = each.split(/=(?=\d+%?$)/); return { name, amount }; }), overlong: plan.overlong, unusable: plan.unusable, truncated: Boolean(select.truncated),
-    archived: Boolean(select.archived), retokenize: learn.retokenize, prefill: learn.prefill, turns: learn.turns, schedule: train.schedule, loss: preference.loss,
+    archived: Boolean(select.archived), retokenize: learn.retokenize, prefill: learn.prefill, turns: learn.turns, schedule: train.schedule, loss: preference.loss, no_reference: preference.reference === false,
     ...Object.fromEntries(Object.keys(PREFERENCE).map((each) => [each, text(preference[each])])),
   };
 }
@@ -136,7 +136,7 @@ function Form({ it, set, method, share, name, target, first }) {
         <${Select} label="Rows over the window" value=${it.overlong} onChange=${(/** @type {string} */ overlong) => set({ overlong })} options=${Object.entries(OVERLONG).map(([value, label]) => ({ value, name: label }))} />
         <${Select} label="Rows that cannot be used" value=${it.unusable} onChange=${(/** @type {string} */ unusable) => set({ unusable })} options=${["refuse", "leave-out"].map((value) => ({ value, name: OVERLONG[value] }))} />
         <${Select} label="Assistant's turns" value=${it.turns} onChange=${(/** @type {string} */ turns) => set({ turns })} options=${[{ value: "last", name: "learn the completion" }, { value: "all", name: "learn earlier ones too" }]} /></div>
-      <div class="row wrap">${tick("keep", "Keep what it says unasked")}${it.adapter && tick("merge", "Merge the adapter")}${tick("packing", "Pack rows")}${it.packing && tick("together", "A prompt's rows together")}${tick("checkpointing", "Save memory (slower)")}${tick("bf16", "Compute in bfloat16")}${tick("prefill", "Learn prefills")}${tick("truncated", "Truncated ones too")}${tick("archived", "Archived ones too")}${tick("retokenize", "Spell other models' tokens anew")}</div></div></details>
+      <div class="row wrap">${method?.preference.includes("reference") && tick("no_reference", "Compare likelihoods, not gains")}${tick("keep", "Keep what it says unasked")}${it.adapter && tick("merge", "Merge the adapter")}${tick("packing", "Pack rows")}${it.packing && tick("together", "A prompt's rows together")}${tick("checkpointing", "Save memory (slower)")}${tick("bf16", "Compute in bfloat16")}${tick("prefill", "Learn prefills")}${tick("truncated", "Truncated ones too")}${tick("archived", "Archived ones too")}${tick("retokenize", "Spell other models' tokens anew")}</div></div></details>
     <div><${Button} small kind="quiet" icon="undo" onClick=${() => (kept.value = BEGIN)}>As it was at first<//></div>
   </div></section>`;
 }
