@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ramify.models.fresh_tokens import Fresh
+from ramify.models.kernels import bare
 from ramify.models.kv_cache import KVBranch, KVCache, Segment
 from ramify.models.kv_slabs import CAPACITIES, Slab
 
 __all__ = ["Abreast", "BatchPlan", "Row", "flash", "seen"]
 
-_FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
+_FUSED = bare(torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default)
 
 SEEN_TOKENS = 16
 """A slot is attended in steps of so many tokens, alone as in company, so that no sum depends on another row's length."""
