@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from ramify.models.batch_plan import Abreast, BatchPlan, Row, flash, seen
 from ramify.models.fresh_tokens import Fresh
+from ramify.models.kernels import Array
 
 __all__ = ["NAME", "BatchPlan", "attend", "register", "windows_seen"]
 
 NAME = "ramify_tree"
 
+ONE = np.float32(1)
 NOTHING = float(np.finfo(np.float32).min)
 """The log-sum-exp of a row where it sees nothing; minus infinity would leave no number of two such."""
 
@@ -64,7 +66,8 @@ def tree_attention(
     for row in plan.rows:
         end = row.start + row.count
         plan.cache.write(row.branch, layer, key[0, :, row.start : end], value[0, :, row.start : end])
-    out = attend(plan, layer, query[0], key[0], value[0], scale=scale, window=sliding_window, softcap=softcap, sinks=s_aux)
+    with np.errstate(over="ignore"):
+        out = attend(plan, layer, query[0], key[0], value[0], scale=scale, window=sliding_window, softcap=softcap, sinks=s_aux)
     return out.unsqueeze(0).to(precision), None
 
 
@@ -122,8 +125,10 @@ def _decode(plan: BatchPlan, layer: int, query: Tensor, kv_heads: int, scale: fl
         # Nothing to merge, so no log-sum-exp is needed.
         found = [part.alone(layer, folded, scale) for part in levels[0].parts if isinstance(part, Abreast)]
         out = found[0] if len(found) == 1 else torch.cat(found)
-        return (out if levels[0].order is None else out[levels[0].order]).reshape(rows, heads, width)
-    outs, weights = [], []
+        order = levels[0].order
+        return (out if order is None else torch.from_numpy(out.numpy()[order])).reshape(rows, heads, width)
+    outs: list[Array] = []
+    weights: list[Array] = []
     for level in levels:
         found, logs = [], []
         for part in level.parts:
@@ -134,22 +139,25 @@ def _decode(plan: BatchPlan, layer: int, query: Tensor, kv_heads: int, scale: fl
             found.append(torch.zeros((1, kv_heads, group, width)))
             logs.append(torch.full((1, kv_heads, group), NOTHING))
         out, weight = (found[0], logs[0]) if len(found) == 1 else (torch.cat(found), torch.cat(logs))
-        outs.append(out if level.order is None else out[level.order])
-        weights.append(weight if level.order is None else weight[level.order])
+        outs.append(out.numpy() if level.order is None else out.numpy()[level.order])
+        weights.append(weight.numpy() if level.order is None else weight.numpy()[level.order])
     return _merged(outs, weights).reshape(rows, heads, width)
 
 
-def _merged(outs: list[Tensor], weights: list[Tensor]) -> Tensor:
+def _merged(outs: list[Array], weights: list[Array]) -> Tensor:
     """One after the other by their log-sum-exp, (B, H_kv, G, D) each and (B, H_kv, G): a row gets the same bits whoever has parts
-    where it has none. numpy's, whose operations start sooner."""
-    out, weight = outs[0].numpy(), weights[0].numpy()
-    with np.errstate(over="ignore"):
-        for i, (other, its) in enumerate(zip(outs[1:], weights[1:], strict=True), 2):
-            apart, its_weight = other.numpy(), its.numpy()
-            share = np.float32(1) / (np.float32(1) + np.exp(its_weight - weight))
-            out = apart + (out - apart) * share[..., None]
-            if i < len(outs):
-                weight = np.logaddexp(weight, its_weight)
+    where it has none. numpy's, whose operations start sooner. An exponential that overflows is meant; callers silence it."""
+    out, weight = outs[0], weights[0]
+    for i, (apart, its_weight) in enumerate(zip(outs[1:], weights[1:], strict=True), 2):
+        share = np.subtract(its_weight, weight)
+        np.exp(share, out=share)
+        share += ONE
+        np.divide(ONE, share, out=share)
+        out = out - apart
+        out *= share[..., None]
+        out += apart
+        if i < len(outs):
+            weight = np.logaddexp(weight, its_weight)
     return torch.from_numpy(out)
 
 

@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ramify.models.fresh_tokens import Fresh
+from ramify.models.kernels import bare
 from ramify.models.kv_cache import KVBranch, KVCache, Segment
 from ramify.models.kv_slabs import CAPACITIES, Slab
 
 __all__ = ["Abreast", "BatchPlan", "Row", "flash", "seen"]
 
-_FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
+_FUSED = bare(torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default)
 
 SEEN_TOKENS = 16
 """A slot is attended in steps of so many tokens, alone as in company, so that no sum depends on another row's length."""
@@ -65,10 +66,12 @@ class _Part:
         """folded: (B, H_kv, G, D), all rows' queries. Returns (rows, H_kv, G, D) and their log-sum-exp."""
         keys, values = self.keys_values(layer)
         if self.index is None:
-            return flash(folded[self.rows[0] : self.rows[0] + 1], keys, values, scale, False)
+            asking = folded if len(folded) == 1 else folded[self.rows[0] : self.rows[0] + 1]
+            return flash(asking, keys, values, scale, False)
         _, kv_heads, group, width = folded.shape
         members = len(self.rows)
-        queries = folded[self.index].transpose(0, 1).reshape(1, kv_heads, members * group, width)
+        asking = folded if members == len(folded) else folded[self.index]
+        queries = asking.transpose(0, 1).reshape(1, kv_heads, members * group, width)
         attended, lse = flash(queries, keys, values, scale, False)
         return (
             attended[0].view(kv_heads, members, group, width).transpose(0, 1),
@@ -101,7 +104,7 @@ class Abreast:
             self._mask = mask.view(-1, 1, 1, seen).expand(-1, -1, group, -1)
         self._first = self.rows[0]
         in_order = self.rows == list(range(self._first, self._first + len(self.rows)))
-        self._index = None if in_order else torch.tensor(rows)
+        self._index = None if in_order else np.array(rows)
 
     def attend(self, layer: int, folded: Tensor, scale: float) -> tuple[Tensor, Tensor]:
         """As a part does, a row a slot."""
@@ -115,7 +118,7 @@ class Abreast:
     def _asked(self, layer: int, folded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         query = folded
         if self._index is not None:
-            query = folded[self._index]
+            query = torch.from_numpy(folded.numpy()[self._index])
         elif len(self.rows) < len(folded):
             query = folded[self._first : self._first + len(self.rows)]
         return query, self._views[2 * layer], self._views[2 * layer + 1]
@@ -143,8 +146,8 @@ class _Level:
     """Parts of paths of which no row has two: each is attended by its rows, and the results are put in the rows' order."""
 
     parts: list[_Part | Abreast]
-    order: Tensor | None
-    """Where each row's result stands among the parts', one behind them for rows that have no part here; None: in order."""
+    order: Any
+    """Where each row's result stands among the parts', a numpy array; one behind them for a row without; None: in order."""
     whole: bool
     """Whether every row has a part here."""
 
@@ -166,7 +169,7 @@ class _Level:
             if i >= 0:
                 at[i] = place
         in_order = total == rows and at == list(range(rows))
-        return cls(parts, None if in_order else torch.tensor(at), max(at) < total)
+        return cls(parts, None if in_order else np.array(at), max(at) < total)
 
 
 class BatchPlan:

@@ -6,6 +6,7 @@ The operators behind this are private to torch, so they are tried before they ar
 
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from ramify.models import threads
 
-__all__ = ["Array", "Dense", "Seen", "joined", "pack", "pack_int8"]
+__all__ = ["Array", "Dense", "Seen", "bare", "joined", "pack", "pack_int8", "without_overrides"]
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -159,10 +160,12 @@ class Rounded:
     exactly, so that both give the same bits.
     """
 
-    __slots__ = ("bias", "layer")
+    __slots__ = ("bias", "layer", "multiply", "packed", "scale", "zero")
 
     def __init__(self, layer: Int8Linear) -> None:
-        self.layer = layer
+        self.layer, self.packed = layer, layer.packed
+        self.scale, self.zero = 1 / layer.levels, layer.levels + 1
+        self.multiply = bare(torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32)
         self.bias: Array | None = None if layer.bias is None else layer.bias.numpy()
 
     def __call__(self, x: Seen) -> Tensor:
@@ -185,26 +188,23 @@ class Rounded:
         else:
             rest.tensor.add_(found.tensor)
 
-    def _product(self, x: Seen) -> tuple[Seen, Seen]:
+    def _product(self, x: Seen) -> tuple[Seen, Array]:
         """The product of the rows, each divided by its largest magnitude, and those magnitudes (T, 1)."""
         if x.array.size < MANY:
-            largest = np.abs(x.array).max(axis=-1, keepdims=True)
-            sizes = Seen(torch.from_numpy(np.maximum(largest, SMALLEST_SIZE, out=largest)), largest)
-            even = torch.from_numpy(x.array / largest)
+            sizes = np.maximum.reduce(np.abs(x.array), axis=-1, keepdims=True, initial=SMALLEST_SIZE)
+            even = torch.from_numpy(x.array / sizes)
         else:
-            sizes = Seen.of(x.tensor.abs().amax(dim=-1, keepdim=True).clamp_min_(float(SMALLEST_SIZE)))
-            even = x.tensor / sizes.tensor
-        levels = self.layer.levels
-        out = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(even, 1 / levels, levels + 1, self.layer.packed)
-        return Seen.of(out), sizes
+            largest = x.tensor.abs().amax(dim=-1, keepdim=True).clamp_min_(float(SMALLEST_SIZE))
+            sizes, even = largest.numpy(), x.tensor / largest
+        return Seen.of(self.multiply(even, self.scale, self.zero, self.packed)), sizes
 
-    def _sized(self, found: Seen, sizes: Seen, out: Seen) -> None:
+    def _sized(self, found: Seen, sizes: Array, out: Seen) -> None:
         if found.array.size < MANY:
-            np.multiply(found.array, sizes.array, out=out.array)
+            np.multiply(found.array, sizes, out=out.array)
             if self.bias is not None:
                 np.add(out.array, self.bias, out=out.array)
         else:
-            torch.mul(found.tensor, sizes.tensor, out=out.tensor)
+            torch.mul(found.tensor, torch.from_numpy(sizes), out=out.tensor)
             if self.layer.bias is not None:
                 out.tensor.add_(self.layer.bias)
 
@@ -226,6 +226,20 @@ class _SideBySide:
 
     def onto(self, rest: Seen, x: Seen) -> None:
         rest.tensor.add_(self(x))
+
+
+def bare(operator: Any) -> Any:
+    """The function behind one of torch's operators, without what Python does around it at every call."""
+    return getattr(operator, "_op", operator)
+
+
+def without_overrides() -> AbstractContextManager[None]:
+    """Inside, no argument of torch's operators is asked whether it brings its own version of them.
+
+    A packed weight answers by an exception of C++'s, which takes 30 µs a call.
+    """
+    found: AbstractContextManager[None] = getattr(torch._C, "DisableTorchFunctionSubclass", nullcontext)()
+    return found
 
 
 def joined(*layers: Any) -> Dense | Rounded | _SideBySide:

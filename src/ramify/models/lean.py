@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ramify.models.attention import attend
 from ramify.models.batch_plan import BatchPlan
-from ramify.models.kernels import Array, Seen, joined
+from ramify.models.kernels import Array, Seen, joined, without_overrides
 
 __all__ = ["LeanDecoder"]
 
@@ -134,7 +134,7 @@ class LeanDecoder:
         cosines, sines = self._cosines[positions], self._sines[positions]
         x, normed = desk.x.array, desk.normed.array
         x[...] = self.embedding[ids]
-        with np.errstate(all="ignore"):  # as torch does: infinity is a number
+        with np.errstate(all="ignore"), without_overrides():  # as torch does: infinity is a number
             for i, layer in enumerate(self.layers):
                 layer.norm(x, normed)
                 layer.query_key_value.into(desk.mixed, desk.normed)

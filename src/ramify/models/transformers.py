@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ramify.errors import InputError, UnsupportedError
-from ramify.models import attention, kernels
+from ramify.models import attention, huge_pages, kernels
 from ramify.models import threads as processor
 from ramify.models.base import Extension, ModelInfo, Outputs, Trunk
 from ramify.models.kv_cache import KVBranch, KVCache
@@ -110,6 +110,7 @@ class TransformersBackend:
         dtype = _loading_type(precision, folder)
         if precision == "int8" and place.type != "cpu":
             raise UnsupportedError(f"precision 'int8' runs on a processor only, and the device is {place}; use 'bfloat16' there")
+        before = huge_pages.mapped() if precision == "int8" else []
         model = load_folder(folder, dtype).to(place)
         config = _text_config(model)
         vocab_size = int(model.get_output_embeddings().weight.shape[0])
@@ -140,8 +141,14 @@ class TransformersBackend:
         )
         size = 4 * sum(weight.numel() for weight in model.parameters())
         count = processor.quickest(size) if choose_threads and place.type == "cpu" else None
+        # Looked up by the row, not read through.
+        tables = [(weight.data_ptr(), weight.data_ptr() + weight.nbytes) for weight in model.parameters()]
         with processor.team_for_now(count):
-            return cls(model, codec, info, threads=count)
+            backend = cls(model, codec, info, threads=count)
+        del model  # with the weights that were joined
+        if precision == "int8" and size >= processor.SMALL_BYTES:
+            huge_pages.gather(before, but=tables)
+        return backend
 
     # The seam.
 
