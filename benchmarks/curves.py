@@ -234,7 +234,8 @@ def draw(model: str, numbers: dict[str, Any], to: Path) -> None:
         axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(ticker.NullFormatter())
-        axes.legend()
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 2} if axes is third else {}
+        axes.legend(**below)
     if any("parts" in found for found in numbers.values()):
         _bars(fourth, numbers)
     else:
