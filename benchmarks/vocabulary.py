@@ -10,6 +10,7 @@ processor time: the difference between long and short completions, the least of 
 
 import argparse
 import json
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,19 +20,14 @@ import torch
 
 import ramify
 from benchmarks.curves import ids, plotter, rounded
-from benchmarks.qwen_shape import SHAPE, folder
+from benchmarks.qwen_shape import tokenizer
+from ramify.training.models import new_model, save_model
+from ramify.training.scratch_plans import PRESETS
 
 SIZES = (4096, 16384, 32768, 65536, 151936)
 ROWS = 16
 SHORT, LONG = 4, 20
 TIMES = 5
-LAYERS = {
-    "hidden_size": 256,
-    "intermediate_size": 768,
-    "num_hidden_layers": 6,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-}
 PEAKED = 0.05
 ASKED: Mapping[str, Mapping[str, Any]] = {
     "the likeliest token": {"temperature": 0},
@@ -57,10 +53,12 @@ def cost_ms(model: Any, asked: Mapping[str, Any]) -> float:
 def measure() -> dict[str, list[float]]:
     found: dict[str, list[float]] = {name: [] for name in ASKED}
     for size in SIZES:
-        shape = {**SHAPE, **LAYERS, "vocab_size": size}
-        with ramify.load(str(folder(Path(".cache"), shape, f"vocabulary-{size}")), precision="float32", device="cpu") as model:
-            for name, asked in ASKED.items():
-                found[name].append(cost_ms(model, asked))
+        with tempfile.TemporaryDirectory() as folder:
+            save_model(new_model(vocab_size=size, **PRESETS["tiny"]), Path(folder))
+            tokenizer(size, eos_token=f"<{size - 1}>").save_pretrained(folder)
+            with ramify.load(folder, precision="float32", device="cpu") as model:
+                for name, asked in ASKED.items():
+                    found[name].append(cost_ms(model, asked))
     return found
 
 

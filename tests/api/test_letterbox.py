@@ -2,12 +2,17 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 
 import pytest
+from tests.api.gates import gated
+from tests.api.listening import TOKEN, Live, listening
 
+from ramify.api.app import create_app
 from ramify.api.letterbox import MOST_ROUNDS, Arrivals, Letterbox
 
 
@@ -133,3 +138,32 @@ def test_a_consumer_that_is_cancelled_leaves_what_comes_for_the_next() -> None:
         return await arrivals.take()
 
     assert asyncio.run(story()) == [4]
+
+
+def test_a_request_waits_for_others_where_the_engine_sleeps_and_for_nobody_where_it_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[Callable[[], None]] = []
+    send = Letterbox.send
+
+    def counted(box: Letterbox, call: Callable[[], None]) -> None:
+        sent.append(call)
+        send(box, call)
+
+    monkeypatch.setattr(Letterbox, "send", counted)
+    model, gate = gated()
+
+    def ask(live: Live) -> int:
+        return live.client().post("/v1/completions", json={"prompt": "Once", "max_tokens": 2}).status_code
+
+    with listening(create_app(token=TOKEN, load=lambda name: model)) as live, ThreadPoolExecutor(2) as clients:
+        first = clients.submit(ask, live)
+        gate.arrives()
+        assert len(sent) == 1
+        second = clients.submit(ask, live)
+        while model._worker._calls.empty():  # until the engine, whose pass stands at the gate, was asked
+            assert not second.done()
+            time.sleep(0.01)
+        gate.open()
+        assert (first.result(60), second.result(60)) == (200, 200)
+    assert len(sent) == 1

@@ -99,9 +99,9 @@ def of_numpy() -> list[int]:
 @pytest.fixture
 def two(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Two threads for each OpenBLAS, on any machine."""
-    own = threads._products()
+    own = threads._setters()
     assert own
-    monkeypatch.setattr(threads, "_products", lambda: tuple((say, 2) for say, _ in own))
+    monkeypatch.setattr(threads, "_setters", lambda: tuple((say, 2) for say, _ in own))
     threads._set(None)
     yield of_numpy()
     for say, count in own:

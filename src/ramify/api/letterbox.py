@@ -35,11 +35,11 @@ class Letterbox:
         own errors. Of what becomes readable together one round reads the sockets, and the next does what they said."""
         self._departing.append(call)
         if len(self._departing) == 1:
-            self.loop.call_soon(self._depart, 0, 0)
+            self.loop.call_soon(self._depart)
 
-    def _depart(self, sent: int, rounds: int) -> None:
-        quiet = sent == len(self._departing) and rounds > 0
-        if not quiet and rounds < MOST_ROUNDS:
+    def _depart(self, before: int = 0, rounds: int = 0) -> None:
+        """before: how many there were a round ago."""
+        if len(self._departing) > before and rounds < MOST_ROUNDS:
             self.loop.call_soon(self._depart, len(self._departing), rounds + 1)
             return
         departing, self._departing = self._departing, []

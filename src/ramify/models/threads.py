@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -63,7 +64,7 @@ def team_for_now(count: int | None = None) -> Iterator[None]:
 def numpy_alone() -> Iterator[None]:
     """Let numpy's matrix products inside have one thread. For the whole process: another thread's have one meanwhile, too."""
     global _alone
-    if all(count == 1 for _, count in _products()):
+    if all(count == 1 for _, count in _setters()):
         yield
         return
     with _lock:
@@ -81,17 +82,17 @@ def numpy_alone() -> Iterator[None]:
 
 def numpy_obeys() -> bool:
     """Whether `numpy_alone` can do what it says."""
-    return bool(_products())
+    return bool(_setters())
 
 
 def _set(number: int | None) -> None:
     """Let every OpenBLAS have so many threads; None gives each its own number again. For holders of the lock."""
-    for say, count in _products():
+    for say, count in _setters():
         say(number or count)
 
 
 @cache
-def _products() -> tuple[tuple[Callable[[int], object], int], ...]:
+def _setters() -> tuple[tuple[Callable[[int], object], int], ...]:
     """Of each OpenBLAS that is loaded, what sets its number of threads, and how many it has outside of `numpy_alone`.
 
     threadpoolctl finds them. Its own setter is heard from one thread of the process only, and lets go of the interpreter at each
@@ -102,8 +103,10 @@ def _products() -> tuple[tuple[Callable[[int], object], int], ...]:
     found: list[tuple[Callable[[int], object], int]] = []
     for library in ThreadpoolController().select(internal_api="openblas").lib_controllers:
         loaded = ctypes.PyDLL(library.filepath)
-        names = (f"{prefix}openblas_set_num_threads{suffix}" for prefix in ("", "scipy_") for suffix in ("", "64_", "_64"))
-        found += [(getattr(loaded, name), library.num_threads) for name in names if hasattr(loaded, name)][:1]
+        for prefix, suffix in product(("", "scipy_"), ("", "64_", "_64")):
+            if (say := getattr(loaded, f"{prefix}openblas_set_num_threads{suffix}", None)) is not None:
+                found.append((say, library.num_threads))
+                break
     return tuple(found)
 
 
